@@ -1,0 +1,257 @@
+"""The tasks that carry a run: claim it, call what it names, write its end. Nothing here knows the scheduler.
+
+A message delivered twice, or for a run that is not ready, changes nothing: the claim decides.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from celery import Task, shared_task
+from celery.exceptions import Ignore, Retry
+from sqlalchemy.exc import SQLAlchemyError
+
+import attempts
+from config import RUN_TASKS
+from core.lifecycle import State
+from core.outcome import AgentError, AgentRequest, AgentResult, ErrorKind
+from core.task_config import (
+    AgentConfig,
+    CeleryConfig,
+    ConversationConfig,
+    HttpConfig,
+    WorkflowConfig,
+    parse_task_config,
+)
+from endpoints import resolve
+from logger import run_prefix
+from providers import registry
+from providers.base import CallContext
+from providers.call import call as call_provider
+from providers.http import client_for
+from store import runs, schedules
+from store.database import autocommit
+from store.runs import Claim
+from worker_runtime import CallCancelled, WorkerRuntime, runtime
+
+logger = logging.getLogger("agent_tasks")
+
+if TYPE_CHECKING:
+    AnyTask: TypeAlias = Task[Any, Any]
+
+LEDGER_PAUSE = 1.0
+CLAIM_PATIENCE = 10.0  # seconds; then the message is dropped, and beat sends the run again
+WRITE_PATIENCE = 600.0
+
+
+class RunFailed(Exception):
+    """The run ended as FAILURE; the ledger holds the whole story. Tells Celery and Flower so."""
+
+
+@shared_task(bind=True, name=RUN_TASKS["agent"], throws=(RunFailed,))
+def execute_agent_periodic_task(self: "AnyTask", run_id: str) -> dict[str, Any]:
+    """Carry one run of an agent row."""
+    return _carry(self, run_id, call_agent_task)
+
+
+@shared_task(bind=True, name=RUN_TASKS["workflow"], throws=(RunFailed,))
+def execute_workflow_periodic_task(self: "AnyTask", run_id: str) -> dict[str, Any]:
+    """Carry one run of a workflow row."""
+    return _carry(self, run_id, call_workflow_task)
+
+
+@shared_task(bind=True, name=RUN_TASKS["http"], throws=(RunFailed,))
+def execute_http_periodic_task(self: "AnyTask", run_id: str) -> dict[str, Any]:
+    """Carry one run of an http row."""
+    return _carry(self, run_id, call_http_task)
+
+
+@shared_task(bind=True, name=RUN_TASKS["celery"], throws=(RunFailed,))
+def execute_celery_periodic_task(self: "AnyTask", run_id: str) -> dict[str, Any]:
+    """Carry one run of a row that names a Celery task."""
+    return _carry(self, run_id, lambda worker, run: call_celery_task(self.app, run))
+
+
+def _carry(task: "AnyTask", run_id: str, act: Callable[[WorkerRuntime, Claim], AgentResult]) -> dict[str, Any]:
+    """Carry one run to its next state. Delivered twice, the second copy does nothing."""
+    worker = runtime(task.request.hostname)
+    if not worker.enter(run_id):
+        raise Ignore
+    try:
+        run = _claim(worker, run_id)
+        if run is None:
+            raise Ignore
+        try:
+            answer = act(worker, run)
+        except CallCancelled as cut:
+            logger.warning("%s cut during attempt %d: %s", run_prefix(run.id, run.task_name), run.attempt, cut)
+            raise Ignore from None
+        except AgentError as error:
+            failure = error
+        except Exception as error:  # the edge of a run: a defect of ours or of a task ends the run, not the worker
+            logger.exception("%s failed unexpectedly", run_prefix(run.id, run.task_name))
+            failure = AgentError(ErrorKind.INTERNAL, f"{type(error).__name__}: {error}")
+        else:
+            return _report(run, _write(worker, lambda c: attempts.succeed(c, run, answer)), answer.text[:200])
+        return _report(run, _write(worker, lambda c: attempts.fail(c, run, failure)), failure.message)
+    finally:
+        worker.leave(run_id)
+
+
+def _claim(worker: WorkerRuntime, run_id: str) -> Claim | None:
+    """Take the run if it is ready and nobody has it. None: drop the message; a run that still waits is sent again."""
+    give_up_at = monotonic() + CLAIM_PATIENCE
+    while True:
+        try:
+            with autocommit(worker.engine) as connection:
+                row = runs.read(connection, run_id)
+                if row is None or row.state not in runs.TO_STARTED or row.ready_at is None or row.ready_at > row.now:
+                    return None
+                owner = worker.worker
+                config = parse_task_config(row.config)
+                deadline = row.now + timedelta(seconds=config.timeout)
+                if not worker.owns_lease() or not runs.claim(connection, run_id, row.attempt, owner, deadline):
+                    return None
+            run = Claim(
+                row.id, row.attempt + 1, owner, row.periodic_task_id, row.task_name, row.config, row.scheduled_for,
+                row.remote_handle,
+            )  # fmt: skip
+            worker.claimed(run)
+            return run
+        except SQLAlchemyError as error:
+            if monotonic() > give_up_at:
+                raise Ignore from error
+            sleep(LEDGER_PAUSE)
+
+
+def _write(worker: WorkerRuntime, write: Callable[[Any], State | None]) -> State | None:
+    """Write a run's end, waiting for a ledger that is away: the answer was paid for."""
+    give_up_at = monotonic() + WRITE_PATIENCE
+    while True:
+        try:
+            with autocommit(worker.engine) as connection:
+                return write(connection)
+        except SQLAlchemyError as error:
+            if monotonic() > give_up_at:
+                raise
+            logger.error("a result waits for the ledger: %s", getattr(error, "orig", error))
+            sleep(LEDGER_PAUSE)
+
+
+def _report(run: Claim, state: State | None, text: str) -> dict[str, Any]:
+    """Tell Celery what the ledger says, so that Flower does not lie."""
+    if state is None:
+        raise Ignore
+    if state is State.RETRY:
+        raise Retry(text)
+    if state is State.FAILURE:
+        raise RunFailed(text)
+    return {"run_id": run.id, "state": state.value, "answer": text}
+
+
+def call_agent_task(worker: WorkerRuntime, run: Claim) -> AgentResult:
+    """Send a run's message to its agent and return the answer. Raises AgentError or CallCancelled."""
+    config = parse_task_config(run.config)
+    if not isinstance(config, AgentConfig):
+        raise AgentError(ErrorKind.CONFIG, f"this run is no agent run but {config.task_type}")
+    request = AgentRequest(
+        kind="agent",
+        target=config.agent_id,
+        run_id=run.id,
+        timeout=config.timeout,
+        message=config.message,
+        user=config.user,
+        conversation_id=_conversation(worker, run, config),
+        options=config.options,
+    )
+    return _call(worker, run, config, request)
+
+
+def call_workflow_task(worker: WorkerRuntime, run: Claim) -> AgentResult:
+    """Start a run's workflow with its inputs and return the outputs. Raises AgentError or CallCancelled."""
+    config = parse_task_config(run.config)
+    if not isinstance(config, WorkflowConfig):
+        raise AgentError(ErrorKind.CONFIG, f"this run is no workflow run but {config.task_type}")
+    request = AgentRequest(
+        kind="workflow",
+        target=config.workflow_id,
+        run_id=run.id,
+        timeout=config.timeout,
+        inputs=config.inputs,
+        user=config.user,
+        conversation_id=_conversation(worker, run, config),
+        options=config.options,
+    )
+    return _call(worker, run, config, request)
+
+
+def call_http_task(worker: WorkerRuntime, run: Claim) -> AgentResult:
+    """Make a run's HTTP request and return the answer. Raises AgentError or CallCancelled."""
+    config = parse_task_config(run.config)
+    if not isinstance(config, HttpConfig):
+        raise AgentError(ErrorKind.CONFIG, f"this run is no http run but {config.task_type}")
+    request = AgentRequest(
+        kind="http",
+        target=config.url,
+        run_id=run.id,
+        timeout=config.timeout,
+        method=config.method,
+        headers=config.headers,
+        body=config.body,
+        options=config.options,
+    )
+    return _call(worker, run, config, request)
+
+
+def call_celery_task(app: Any, run: Claim) -> AgentResult:
+    """Run a registered Celery task in this process and return its result. Raises AgentError.
+
+    A thread cannot be stopped: the timeout of such a run ends it in the ledger, not the code it runs.
+    """
+    config = parse_task_config(run.config)
+    if not isinstance(config, CeleryConfig):
+        raise AgentError(ErrorKind.CONFIG, f"this run is no celery run but {config.task_type}")
+    named = app.tasks.get(config.task)
+    if named is None:
+        hint = "add its module to TASK_MODULES and restart the worker"
+        raise AgentError(ErrorKind.CONFIG, f"Celery task {config.task!r} is not registered here; {hint}")
+    if config.task in RUN_TASKS.values():
+        raise AgentError(ErrorKind.CONFIG, f"{config.task} carries runs and cannot be one")
+    value = named(*config.args, **config.kwargs)
+    return AgentResult("succeeded", "" if value is None else str(value), data=value)
+
+
+def _call(worker: WorkerRuntime, run: Claim, config: Any, request: AgentRequest) -> AgentResult:
+    with autocommit(worker.engine) as connection:
+        known = schedules.endpoints(connection) if config.endpoint is not None else {}
+    endpoint = resolve(config, known, worker.settings)
+    provider = registry.get(endpoint.provider)
+
+    async def attempt() -> AgentResult:
+        async with client_for(endpoint) as client:
+            context = CallContext(
+                client,
+                endpoint,
+                worker.settings.result_max_bytes,
+                allowed_hosts=worker.settings.http_allowed_hosts,
+            )
+            return await call_provider(provider, context, request)
+
+    logger.info(
+        "%s attempt %d calls %s at %s", run_prefix(run.id, run.task_name), run.attempt, request.kind, endpoint.name
+    )
+    return worker.call(run.id, attempt(), request.timeout)
+
+
+def _conversation(worker: WorkerRuntime, run: Claim, config: ConversationConfig) -> str | None:
+    """Name the conversation to go on with; None for a new one."""
+    if config.conversation == "new":
+        return None
+    if config.conversation != "sticky":
+        return config.conversation
+    if run.periodic_task_id is None:
+        return None
+    with autocommit(worker.engine) as connection:
+        return runs.last_conversation(connection, run.periodic_task_id)

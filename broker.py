@@ -1,0 +1,175 @@
+"""The broker side: strict queue order on Redis, and sending many run ids in one round trip.
+
+A message carries a run id and nothing else. Any kombu transport works; Redis gets the strict order and
+the pipelined sending.
+"""
+
+import json
+from base64 import b64encode
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any
+from uuid import uuid4
+
+from celery import Celery
+from kombu.transport import redis as kombu_redis
+
+from config import RUN_TASKS
+from core.task_config import DEFAULT_PRIORITY
+from store.runs import Sendable
+
+LOWEST, HIGHEST = 0, 9
+CONNECTION_MAX_AGE = 300.0  # seconds; a failed-over Redis is found again even where the old socket stays silent
+
+
+class Channel(kombu_redis.Channel):
+    """Serves queues strictly by rank, and priority 9 before 0 inside a queue.
+
+    kombu's own order is priority-major, so one urgent message of the lowest queue would overtake the highest.
+    """
+
+    @property
+    def rank(self) -> Sequence[str]:
+        """Every known queue, highest first: the `queue_order` transport option."""
+        options: dict[str, Any] = self.connection.client.transport_options  # type: ignore[union-attr, assignment]
+        return tuple(options.get("queue_order", ()))
+
+    def key_of(self, queue: str, step: int) -> str:
+        """Name the Redis list of a queue's priority step."""
+        return str(self._q_for_pri(queue, step))  # type: ignore[attr-defined]
+
+    def serving_order(self) -> list[str]:
+        """Name the queues this channel consumes, in the order the next BRPOP asks for them."""
+        rank = {name: position for position, name in enumerate(self.rank)}
+        return sorted(set(self.active_queues), key=lambda name: (rank.get(name, len(rank)), name))
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        queues = self.serving_order()
+        if not queues:
+            return
+        keys = [self.key_of(queue, step) for queue in queues for step in self.priority_steps]
+        self._in_poll = self.client.connection
+        self._brpop_sent_at = monotonic()
+        command = ["BRPOP", *keys, self.brpop_timeout if timeout is None else timeout]
+        if self.global_keyprefix:
+            command = self.client._prefix_args(command)
+        self.client.connection.send_command(*command)
+
+    def _get_message_priority(self, message: dict[str, Any], reverse: bool = False) -> int:
+        priority = message.get("properties", {}).get("priority")
+        return wire_step(DEFAULT_PRIORITY if priority is None else priority)
+
+
+class Transport(kombu_redis.Transport):
+    """kombu's Redis transport with our channel; named by the `broker_transport` setting of Celery."""
+
+    Channel = Channel
+
+
+def wire_step(priority: int) -> int:
+    """Map 9 = most urgent to Redis's step 0, which is served first."""
+    return HIGHEST - max(LOWEST, min(HIGHEST, int(priority)))
+
+
+class Sender:
+    """Puts run ids on the broker. Not for several threads at once; reconnects by itself."""
+
+    def __init__(self, app: Celery) -> None:
+        self.app = app
+        self._connection: Any = None
+        self._opened_at = 0.0
+
+    def send(self, runs: Sequence[Sendable]) -> None:
+        """Send all of them, or raise one of `errors`; then some may have been sent, which is harmless."""
+        channel = self._channel()
+        if not isinstance(channel, Channel):
+            for run in runs:
+                self.app.send_task(
+                    RUN_TASKS[run.kind], (run.id,), task_id=run.id, queue=run.queue, priority=run.priority
+                )
+            return
+        lanes: dict[str, list[str]] = {}
+        for run in runs:
+            lanes.setdefault(channel.key_of(run.queue, wire_step(run.priority)), []).append(envelope(run))
+        with channel.conn_or_acquire() as client:
+            pipeline = client.pipeline(transaction=False)
+            for key, messages in lanes.items():
+                pipeline.lpush(key, *messages)
+            pipeline.execute()
+
+    def next_run(self, queue: str, priority: int) -> str | None:
+        """Name the run that this lane serves next: what was sent before it is gone from the broker."""
+        channel = self._channel()
+        if not isinstance(channel, Channel):
+            return None
+        with channel.conn_or_acquire() as client:
+            message = client.lindex(channel.key_of(queue, wire_step(priority)), -1)
+        return None if message is None else str(json.loads(message)["headers"].get("id"))
+
+    def depth(self, queue: str) -> int:
+        """Count the messages of a queue, all priorities. Raises one of `errors`."""
+        channel = self._channel()
+        if not isinstance(channel, Channel):
+            return 0
+        with channel.conn_or_acquire() as client:
+            pipeline = client.pipeline(transaction=False)
+            for step in channel.priority_steps:
+                pipeline.llen(channel.key_of(queue, step))
+            return sum(pipeline.execute())
+
+    @property
+    def errors(self) -> tuple[type[Exception], ...]:
+        """What a broker that is away raises."""
+        connection = self.app.connection_for_write()
+        return (*connection.connection_errors, *connection.channel_errors, OSError)
+
+    def close(self) -> None:
+        """Drop the connection; the next use opens a new one."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.close()
+
+    def _channel(self) -> Any:
+        if self._connection is not None and monotonic() - self._opened_at > CONNECTION_MAX_AGE:
+            self.close()
+        if self._connection is None:
+            self._connection = self.app.connection_for_write()
+            self._opened_at = monotonic()
+        return self._connection.default_channel
+
+
+def envelope(run: Sendable) -> str:
+    """Write the message Celery's `apply_async` would, protocol 2, without its 400 microseconds of set-up."""
+    body = json.dumps([[run.id], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}])
+    return json.dumps(
+        {
+            "body": b64encode(body.encode()).decode(),
+            "content-encoding": "utf-8",
+            "content-type": "application/json",
+            "headers": {
+                "lang": "py",
+                "task": RUN_TASKS[run.kind],
+                "id": run.id,
+                "root_id": run.id,
+                "parent_id": None,
+                "group": None,
+                "eta": None,
+                "expires": None,
+                "retries": 0,
+                "timelimit": [None, None],
+                "argsrepr": f"('{run.id}',)",
+                "kwargsrepr": "{}",
+                "origin": "beat",
+                "ignore_result": False,
+            },
+            "properties": {
+                "correlation_id": run.id,
+                "reply_to": "",
+                "delivery_mode": 2,
+                "delivery_info": {"exchange": "", "routing_key": run.queue},
+                "priority": run.priority,
+                "body_encoding": "base64",
+                "delivery_tag": str(uuid4()),
+            },
+        }
+    )

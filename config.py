@@ -1,0 +1,205 @@
+"""Settings: the only place that reads the environment.
+
+Built once, frozen, passed down. A wrong value stops the program with the name, the value and the
+mend; an unknown name close to a known one is suggested.
+"""
+
+import os
+from difflib import get_close_matches
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import quote, urlsplit, urlunsplit
+from zoneinfo import available_timezones, reset_tzpath
+
+from dotenv import dotenv_values
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+# The tzdata package, not the machine's files: every host and container then agrees on every clock change.
+reset_tzpath(to=())
+
+BASE_DIR: Final = Path(__file__).resolve().parent
+ENV_FILE: Final = BASE_DIR / ".env"
+
+CORE_QUEUES: Final = ("system", "priority_high", "priority_low")
+FALLBACK_QUEUE: Final = "celery"
+EMBEDDED_BROKER_PORT: Final = 6390  # not 6379: `make run` works beside the machine's own Redis
+MAX_POLL_SECONDS: Final = 30.0
+
+PURGE_TASK: Final = "tasks.purge_runs"  # housekeeping: beat sends it by name, on the system queue
+DRAIN_SECONDS: Final = 50.0  # a stopping worker lets its calls go on so long; supervisor's stopwaitsecs is above it
+
+#: Names of the Celery tasks that carry a run, by task_type: beat sends by name and imports no worker code.
+RUN_TASKS: Final = {
+    "agent": "agent_tasks.execute_agent_periodic_task",
+    "workflow": "agent_tasks.execute_workflow_periodic_task",
+    "http": "agent_tasks.execute_http_periodic_task",
+    "celery": "agent_tasks.execute_celery_periodic_task",
+}
+
+# Names of other programs that sit near ours in the environment and are none of our business.
+_FOREIGN = {"MONGODB_URL"}
+
+
+def _split(value: object) -> object:
+    """Read `a, b` as a tuple; leave what is no text alone."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _known_zone(value: str) -> str:
+    if value not in available_timezones():
+        near = get_close_matches(value, available_timezones(), 1, 0.6)
+        hint = f"; did you mean {near[0]!r}?" if near else "; use a name such as 'Asia/Shanghai'"
+        raise ValueError(f"no such IANA time zone{hint}")
+    return value
+
+
+def _mysql_driver(value: str) -> str:
+    """`mysql://` and `mariadb://` mean PyMySQL here; utf8mb4, since names and answers are Chinese too."""
+    parts = urlsplit(value)
+    if parts.scheme in {"mysql", "mariadb", "mariadb+pymysql"}:
+        parts = parts._replace(scheme="mysql+pymysql")
+    if parts.scheme not in {"mysql+pymysql", "sqlite"}:
+        raise ValueError("use mysql://user:password@host:3306/database or sqlite:////path/to/file")
+    if parts.scheme == "sqlite":
+        return value
+    if "charset=" not in parts.query:
+        parts = parts._replace(query="&".join(filter(None, [parts.query, "charset=utf8mb4"])))
+    return urlunsplit(parts)
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+
+
+class Settings(BaseSettings):
+    """Every setting with its default; `.env.example` lists them in this order."""
+
+    model_config = SettingsConfigDict(env_file=ENV_FILE, frozen=True, extra="ignore", env_ignore_empty=True)
+
+    database_url: Annotated[str, AfterValidator(_mysql_driver)] = f"sqlite:///{BASE_DIR / 'data' / 'scheduler.db'}"
+    celery_broker_url: str = ""
+    redis_url: str = ""
+    redis_password: SecretStr = SecretStr("")
+    celery_result_backend: str = "store.result_backend:LedgerBackend"
+    timezone: Annotated[str, AfterValidator(_known_zone)] = "Asia/Shanghai"
+
+    agent_api_provider: str = "agent_platform"
+    agent_api_base_url: str = ""
+    agent_api_key: SecretStr = SecretStr("")
+
+    beat_poll_interval: Annotated[float, Field(gt=0)] = 0.5
+    worker_lease_seconds: Annotated[float, Field(ge=3, le=300)] = 30.0
+    worker_concurrency: Annotated[int, Field(ge=1, le=5000)] = 100
+
+    run_retention_days: Annotated[int, Field(ge=0)] = 90
+    result_max_bytes: Annotated[int, Field(ge=1024, le=256 * 1024 * 1024)] = 8 * 1024 * 1024
+
+    task_queues: Names = ()
+    task_modules: Names = ()
+    task_packs: Names = ()
+    http_allowed_hosts: Names = ()
+
+    api_host: str = "127.0.0.1"
+    api_port: Annotated[int, Field(ge=1, le=65535)] = 8003
+    api_tokens: SecretStr = SecretStr("")
+    secret_key: SecretStr = SecretStr("")
+    secret_key_previous: SecretStr = SecretStr("")
+
+    flower_port: Annotated[int, Field(ge=1, le=65535)] = 5555
+    flower_user: str = "admin"
+    flower_password: SecretStr = SecretStr("")
+
+    celery_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    log_dir: Path = Path("logs")
+    alert_urls: SecretStr = SecretStr("")
+    sentry_dsn: SecretStr = SecretStr("")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upper_log_level(cls, values: dict[str, Any]) -> dict[str, Any]:
+        level = values.get("celery_log_level")
+        return {**values, "celery_log_level": level.upper()} if isinstance(level, str) else values
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """Every queue, highest rank first; further ones stand before the fallback."""
+        further = tuple(name for name in dict.fromkeys(self.task_queues) if name not in (*CORE_QUEUES, FALLBACK_QUEUE))
+        return (*CORE_QUEUES, *further, FALLBACK_QUEUE)
+
+    @property
+    def broker_url(self) -> str:
+        """CELERY_BROKER_URL, else REDIS_URL with REDIS_PASSWORD, else the embedded broker of `make run`."""
+        if self.celery_broker_url:
+            return self.celery_broker_url
+        if not self.redis_url:
+            return f"redis://127.0.0.1:{EMBEDDED_BROKER_PORT}/0"
+        password = self.redis_password.get_secret_value()
+        parts = urlsplit(self.redis_url)
+        if password and parts.password is None:
+            host = parts.netloc.rpartition("@")[2]
+            parts = parts._replace(netloc=f"{parts.username or ''}:{quote(password, safe='')}@{host}")
+        return urlunsplit(parts)
+
+    @property
+    def poll_seconds(self) -> float:
+        """The longest a tick may sleep: an edit is noticed within it, whatever the setting says."""
+        return min(self.beat_poll_interval, MAX_POLL_SECONDS)
+
+    @property
+    def log_path(self) -> Path:
+        """LOG_DIR, taken from the project's folder when relative."""
+        return self.log_dir if self.log_dir.is_absolute() else BASE_DIR / self.log_dir
+
+    def notices(self) -> list[str]:
+        """What is worth one log line at start: lowered values, near-miss names, settings without effect."""
+        found = []
+        if self.beat_poll_interval > MAX_POLL_SECONDS:
+            found.append(
+                f"BEAT_POLL_INTERVAL={self.beat_poll_interval:g} is lowered to {MAX_POLL_SECONDS:g}: "
+                "an edit of a row must be noticed within 30 seconds"
+            )
+        names = set(os.environ) | set(dotenv_values(ENV_FILE) if ENV_FILE.is_file() else ())
+        if "MONGODB_URL" in names:
+            found.append("MONGODB_URL is set and not used: results are stored in DATABASE_URL")
+        known = {name.upper() for name in type(self).model_fields}
+        for name in sorted(names - known - _FOREIGN):
+            near = get_close_matches(name, known, 1, 0.88)
+            if near:
+                found.append(f"{name} is not a setting; did you mean {near[0]}?")
+        return found
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the message holds one line for each, with its name, value and mend."""
+
+
+def describe(error: ValidationError) -> str:
+    """Put pydantic's findings into lines an operator can act on; values of secrets are left out."""
+    lines = []
+    for issue in error.errors():
+        field = str(issue["loc"][0]) if issue["loc"] else "settings"
+        declared = Settings.model_fields.get(field)
+        # An address may hold a password, and this line ends up in logs.
+        secret = declared is not None and (declared.annotation is SecretStr or field.endswith("_url"))
+        value = "(hidden)" if secret else repr(issue["input"])
+        message = issue["msg"].removeprefix("Value error, ")
+        default = "" if declared is None or secret else f" (default: {declared.default})"
+        lines.append(f"{field.upper()}={value}: {message}{default}")
+    return "\n".join(lines)
+
+
+def read_credential(name: str) -> str:
+    """Read the environment variable an endpoint names for its key, from .env too; empty where it is not set."""
+    return os.environ.get(name) or dotenv_values(ENV_FILE).get(name) or ""
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """Read the settings once for this process. Raises SettingsError."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError(describe(error)) from error

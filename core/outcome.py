@@ -1,0 +1,128 @@
+"""What a call to an agent, workflow or HTTP target can end in. Pure; knows no rows and no wire format.
+
+AgentError(kind)          every failure, whatever the platform
+AgentResult(status)       every answer that is one
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+
+class ErrorKind(StrEnum):
+    """Why a run failed: stored in `task_run.error_kind`, so the values are a public contract."""
+
+    CONFIG = "config"  #: our side is set up wrongly: unknown endpoint, missing key, redirect
+    AUTH = "auth"  #: 401, 403 and their disguises
+    NOT_FOUND = "not_found"  #: no such agent, model, workflow or path
+    INVALID = "invalid"  #: the platform refuses the request as it stands
+    QUOTA = "quota"  #: money or plan limit: waiting does not help
+    THROTTLED = "throttled"  #: too many requests: waiting helps
+    BUSY = "busy"  #: one run at a time here, and one is running
+    CONNECT = "connect"  #: nothing was sent: refused, unresolved, unreachable
+    UNAVAILABLE = "unavailable"  #: 5xx, gateway pages
+    REMOTE_FAILED = "remote_failed"  #: the agent ran and says it failed
+    EMPTY = "empty"  #: the agent says success and gives no answer
+    PROTOCOL = "protocol"  #: the answer is not what this platform speaks, or is too large
+    TIMEOUT = "timeout"  #: our total deadline
+    CANCELLED = "cancelled"  #: cut on request
+    OUTCOME_UNKNOWN = "outcome_unknown"  #: sent, and then silence: it may have run
+    WORKER_LOST = "worker_lost"  #: the worker stopped renewing its lease
+    INTERNAL = "internal"  #: a defect of ours, caught at the edge
+
+    @property
+    def retryable(self) -> bool:
+        """True where calling again may end differently; `max_retries` decides whether we may."""
+        return self in RETRYABLE
+
+
+RETRYABLE = frozenset(
+    {
+        ErrorKind.THROTTLED,
+        ErrorKind.BUSY,
+        ErrorKind.CONNECT,
+        ErrorKind.UNAVAILABLE,
+        ErrorKind.REMOTE_FAILED,
+        ErrorKind.EMPTY,
+        ErrorKind.TIMEOUT,
+        ErrorKind.OUTCOME_UNKNOWN,
+        ErrorKind.WORKER_LOST,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRequest:
+    """One attempt's request, built from the run. `run_id` is the same on every attempt."""
+
+    kind: Literal["agent", "workflow", "http"]
+    target: str
+    """agent_id, workflow_id, model, or the URL of an `http` task."""
+    run_id: str
+    timeout: float
+    """Seconds in total for this attempt."""
+    message: str = ""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    user: str = "system"
+    conversation_id: str | None = None
+    method: str = "POST"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Any = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteHandle:
+    """What finds a remote run again: stored as JSON in `task_run.remote_handle` as soon as known."""
+
+    provider: str
+    ids: Mapping[str, str]
+    resumable: bool = False
+    """True where the next attempt may pick the run up; else the handle serves to cancel it only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens and money as the platform reports them. None means unknown, never 0."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost: float | None = None
+    currency: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentResult:
+    """An answer. `requires_action`: the agent asks for a human; `data` then holds what it asks."""
+
+    status: Literal["succeeded", "requires_action"]
+    text: str
+    data: Any = None
+    conversation_id: str | None = None
+    usage: Usage = field(default_factory=Usage)
+    http_status: int | None = None
+    request_id: str | None = None
+
+
+class AgentError(Exception):
+    """A call that failed, in words an operator understands. Never holds a credential."""
+
+    def __init__(
+        self,
+        kind: ErrorKind,
+        message: str,
+        *,
+        http_status: int | None = None,
+        retry_after: float | None = None,
+        request_id: str | None = None,
+        conversation_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.http_status = http_status
+        self.retry_after = retry_after
+        """Seconds the platform asks us to wait: a floor for our own back-off."""
+        self.request_id = request_id
+        self.conversation_id = conversation_id

@@ -1,0 +1,1 @@
+"""All HTTP to agents, one small module a platform. Nothing here knows a row, a queue or Celery."""

@@ -1,0 +1,56 @@
+"""The port every platform adapter implements, and what it is given to work with."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import httpx
+
+from core.outcome import AgentRequest, AgentResult, RemoteHandle
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a platform is and how to speak to it. `api_key` is never logged, shown or raised."""
+
+    name: str
+    provider: str
+    base_url: str
+    api_key: str = ""
+
+    def __repr__(self) -> str:
+        """Leave the key out: a repr ends up in tracebacks and error reports."""
+        return f"Endpoint({self.name!r}, {self.provider!r}, {self.base_url!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """What one call may use. The total deadline is the caller's (`asyncio.timeout`), not httpx's."""
+
+    client: httpx.AsyncClient
+    endpoint: Endpoint
+    max_bytes: int
+    """An answer larger than this is cut and fails as `protocol`."""
+    on_handle: Callable[[RemoteHandle], None] = lambda _: None
+    """Called once, on the event loop, as soon as the platform names the remote run: it must not block."""
+    allowed_hosts: tuple[str, ...] = ()
+    """HTTP_ALLOWED_HOSTS: the only hosts that requests of kind `http` may go to; none by default."""
+
+
+class Provider(Protocol):
+    """A platform. Stateless; raises AgentError and nothing else that is expected."""
+
+    name: str
+    kinds: frozenset[str]
+
+    def check_options(self, kind: str, options: Mapping[str, Any]) -> None:
+        """Raise AgentError CONFIG for an option this platform does not take. Sends nothing."""
+        ...
+
+    async def start(self, context: CallContext, request: AgentRequest) -> AgentResult:
+        """Make one attempt and return its answer. Raises AgentError."""
+        ...
+
+    async def cancel(self, context: CallContext, handle: RemoteHandle) -> bool:
+        """Ask the platform to stop a remote run; True when it says so. Never raises."""
+        ...

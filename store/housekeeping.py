@@ -1,0 +1,34 @@
+"""Retention of the ledger: final runs older than RUN_RETENTION_DAYS are deleted in small batches."""
+
+import uuid
+from datetime import datetime
+
+from sqlalchemy import Engine, delete, select
+
+from core.lifecycle import FINAL
+from store.database import autocommit
+from store.runs import TABLE, R
+
+BATCH = 500
+
+
+def first_id_at(moment: datetime) -> str:
+    """Name the smallest UUIDv7 of a moment: ids sort by creation, so the primary key is the time index."""
+    milliseconds = int(moment.timestamp() * 1000)
+    return str(uuid.UUID(int=(milliseconds << 80) | (0x7 << 76) | (0b10 << 62)))
+
+
+def purge_runs(engine: Engine, before: datetime) -> int:
+    """Delete final runs created before a moment; return how many. Primary key, 500 rows a transaction."""
+    deleted, last, end = 0, "", first_id_at(before)
+    while True:
+        with autocommit(engine) as connection:
+            found = connection.execute(
+                select(R.id, R.state).where(R.id > last, R.id < end).order_by(R.id).limit(BATCH)
+            ).all()
+            if not found:
+                return deleted
+            last = found[-1].id
+            final = [row.id for row in found if row.state in FINAL]
+            if final:
+                deleted += connection.execute(delete(TABLE).where(R.id.in_(final))).rowcount

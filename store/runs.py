@@ -1,0 +1,284 @@
+"""Queries on `task_run`, the ledger. Every state change is one guarded UPDATE."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Table, insert, literal, select, tuple_, update
+from sqlalchemy.exc import IntegrityError
+from uuid_utils import uuid7
+
+from core.lifecycle import Origin, State, leading_to
+from models import TaskRun
+from store.database import AnyRow, is_duplicate, utc_now
+
+TABLE: Table = TaskRun.__table__  # type: ignore[assignment]
+R = TABLE.c
+
+TO_STARTED, TO_QUEUED, TO_REVOKED = leading_to(State.STARTED), leading_to(State.QUEUED), leading_to(State.REVOKED)
+
+
+def new_run_id() -> str:
+    """Make a UUIDv7: ids sort by creation, which keeps the primary key append-only."""
+    return str(uuid7())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """A row for the ledger. `ready_at` None holds a PENDING run back."""
+
+    id: str
+    periodic_task_id: int | None
+    task_name: str
+    origin: Origin
+    scheduled_for: datetime
+    ready_at: datetime | None
+    state: State
+    queue: str
+    priority: int
+    config: str
+    error: str | None = None
+    result_data: str | None = None
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A run that is ours: what to do, and the attempt that guards its result."""
+
+    id: str
+    attempt: int
+    worker: str
+    periodic_task_id: int | None
+    task_name: str
+    config: str
+    scheduled_for: datetime
+    remote_handle: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sendable:
+    """What the sender needs: where a run goes. `attempt` guards the step to QUEUED."""
+
+    id: str
+    queue: str
+    priority: int
+    attempt: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """What an attempt wrote back; None where nothing is known."""
+
+    state: State
+    result: str | None = None
+    result_data: str | None = None
+    error_kind: str | None = None
+    error: str | None = None
+    http_status: int | None = None
+    conversation_id: str | None = None
+    request_id: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost: float | None = None
+    currency: str | None = None
+
+
+def insert_runs(tx: Connection, runs: Sequence[NewRun]) -> list[NewRun]:
+    """Insert the runs and return those that are new: a moment that has its run already is left out.
+
+    A duplicate moment discards the whole multi-row INSERT (error 1062), so it is made again without those.
+    """
+    if not runs:
+        return []
+    try:
+        with tx.begin_nested():
+            tx.execute(insert(TABLE), [asdict(run) for run in runs])
+        return list(runs)
+    except IntegrityError as error:
+        if not is_duplicate(error):
+            raise
+    key = (R.periodic_task_id, R.origin, R.scheduled_for)
+    moments = [(run.periodic_task_id, run.origin, run.scheduled_for) for run in runs]
+    there = {tuple(row) for row in tx.execute(select(*key).where(tuple_(*key).in_(moments)))}
+    fresh = {moment: run for moment, run in zip(moments, runs, strict=True) if moment not in there}
+    if fresh:
+        tx.execute(insert(TABLE), [asdict(run) for run in fresh.values()])
+    return list(fresh.values())
+
+
+def active_runs(tx: Connection, task_ids: Sequence[int]) -> Sequence[AnyRow]:
+    """Name the runs of these tasks that are not final, backfill left out. Index ix_task_run_active."""
+    return tx.execute(select(R.id, R.periodic_task_id, R.state, R.ready_at).where(R.active_task_id.in_(task_ids))).all()
+
+
+def release_held(tx: Connection, limit: int) -> list[str]:
+    """Let the oldest held run of each task go whose runs have all ended; return their ids.
+
+    Indexes ix_task_run_ready for the held ones, ix_task_run_active for what still runs.
+    """
+    held = tx.execute(
+        select(R.id, R.periodic_task_id)
+        .where(R.state == State.PENDING, R.ready_at.is_(None))
+        .order_by(R.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    ).all()
+    oldest: dict[int, str] = {}
+    for row in held:
+        oldest.setdefault(row.periodic_task_id, row.id)
+    busy = {row.periodic_task_id for row in active_runs(tx, list(oldest)) if not is_held(row)} if oldest else set()
+    free = [run_id for task_id, run_id in oldest.items() if task_id not in busy]
+    if free:
+        tx.execute(update(TABLE).where(R.id.in_(free), R.state == State.PENDING).values(ready_at=utc_now()))
+    return free
+
+
+def is_held(row: AnyRow) -> bool:
+    """True for a PENDING run that waits until its task has no active run."""
+    return row.state == State.PENDING and row.ready_at is None
+
+
+def revoke_active(tx: Connection, task_ids: Sequence[int], reason: str) -> int:
+    """Cancel every run of these tasks that is not final. Index ix_task_run_active."""
+    return tx.execute(
+        update(TABLE)
+        .where(R.active_task_id.in_(task_ids), R.state.in_(TO_REVOKED))
+        .values(state=State.REVOKED, error=reason, finished_at=utc_now())
+    ).rowcount
+
+
+def unsent(connection: Connection, *, older_than: datetime, limit: int) -> Sequence[AnyRow]:
+    """Name waiting runs that are ready, and were ready before `older_than` if they are new.
+
+    Index ix_task_run_ready. RETRY runs go at once; a PENDING one is left for 2 s to the beat that made it.
+    """
+    columns = (R.id, R.queue, R.priority, R.attempt, R.config, R.ready_at)
+    found: list[AnyRow] = []
+    for state, until in ((State.RETRY, utc_now()), (State.PENDING, literal(older_than, TaskRun.ready_at.type))):
+        query = select(*columns).where(R.state == state, R.ready_at <= until)
+        found += connection.execute(query.order_by(R.ready_at).limit(limit)).all()
+    return found
+
+
+def mark_queued(connection: Connection, runs: Iterable[tuple[str, int]]) -> None:
+    """The broker has these (id, attempt): show it, unless a worker was faster. Primary key."""
+    by_attempt: dict[int, list[str]] = {}
+    for run_id, attempt in runs:
+        by_attempt.setdefault(attempt, []).append(run_id)
+    for attempt, ids in by_attempt.items():
+        connection.execute(
+            update(TABLE)
+            .where(R.id.in_(ids), R.state.in_(TO_QUEUED), R.attempt == attempt)
+            .values(state=State.QUEUED, queued_at=utc_now())
+        )
+
+
+def queued_before(connection: Connection, queue: str, priority: int, before: datetime, limit: int) -> Sequence[AnyRow]:
+    """Name QUEUED runs of one queue and priority sent before a moment, oldest first. Index ix_task_run_ready."""
+    return connection.execute(
+        select(R.id, R.queue, R.priority, R.attempt, R.config, R.queued_at)
+        .where(R.state == State.QUEUED, R.queue == queue, R.priority == priority, R.queued_at < before)
+        .order_by(R.ready_at)
+        .limit(limit)
+    ).all()
+
+
+def queued_lanes(connection: Connection) -> Sequence[AnyRow]:
+    """Name each (queue, priority) that has QUEUED runs. Index ix_task_run_ready."""
+    return connection.execute(select(R.queue, R.priority).where(R.state == State.QUEUED).distinct()).all()
+
+
+def queued_at(connection: Connection, run_id: str) -> datetime | None:
+    """Tell when a run was last put on the broker. Primary key."""
+    return connection.execute(select(R.queued_at).where(R.id == run_id)).scalar_one_or_none()
+
+
+def touch_queued(connection: Connection, ids: Sequence[str]) -> None:
+    """These were sent again. Primary key."""
+    connection.execute(update(TABLE).where(R.id.in_(ids), R.state == State.QUEUED).values(queued_at=utc_now()))
+
+
+def read(connection: Connection, run_id: str) -> AnyRow | None:
+    """Read what a worker must know before it claims a run, with the database's time. Primary key."""
+    return connection.execute(
+        select(
+            R.id, R.state, R.attempt, R.ready_at, R.config, R.periodic_task_id, R.task_name, R.scheduled_for,
+            R.remote_handle, utc_now().label("now"),
+        ).where(R.id == run_id)
+    ).one_or_none()  # fmt: skip
+
+
+def claim(connection: Connection, run_id: str, attempt: int, worker: str, deadline_at: datetime) -> bool:
+    """Take a run by compare-and-set: exactly one of any number of callers gets True. Primary key."""
+    return (
+        connection.execute(
+            update(TABLE)
+            .where(R.id == run_id, R.state.in_(TO_STARTED), R.attempt == attempt, R.ready_at <= utc_now())
+            .values(
+                state=State.STARTED,
+                worker=worker,
+                attempt=attempt + 1,
+                started_at=utc_now(),
+                deadline_at=deadline_at,
+                error=None,
+                error_kind=None,
+            )
+        ).rowcount
+        == 1
+    )
+
+
+def _owned(run_id: str, worker: str, attempt: int) -> Any:
+    return (R.id == run_id) & (R.worker == worker) & (R.attempt == attempt) & (R.state == State.STARTED)
+
+
+def finish(connection: Connection, run_id: str, worker: str, attempt: int, ending: Ending) -> bool:
+    """Write an attempt's end where the run is still ours. False: it is not, and nothing was written. Primary key."""
+    values = {name: value for name, value in asdict(ending).items() if value is not None}
+    statement = update(TABLE).where(_owned(run_id, worker, attempt)).values(**values, finished_at=utc_now())
+    return connection.execute(statement).rowcount == 1
+
+
+def retry_later(
+    connection: Connection, run_id: str, worker: str, attempt: int, ending: Ending, ready_at: datetime
+) -> bool:
+    """Give a run another attempt at `ready_at`, keeping what this one met. Primary key."""
+    values = {name: value for name, value in asdict(ending).items() if value is not None}
+    values |= {"state": State.RETRY, "ready_at": ready_at}
+    return connection.execute(update(TABLE).where(_owned(run_id, worker, attempt)).values(**values)).rowcount == 1
+
+
+def save_handle(connection: Connection, run_id: str, worker: str, attempt: int, handle: str) -> bool:
+    """Keep what finds the remote run again, before its answer. Primary key."""
+    statement = update(TABLE).where(_owned(run_id, worker, attempt)).values(remote_handle=handle)
+    return connection.execute(statement).rowcount == 1
+
+
+def started_by(connection: Connection, worker: str) -> dict[str, AnyRow]:
+    """Name a worker's STARTED runs. Index ix_task_run_ready (state)."""
+    columns = (R.id, R.attempt, R.worker, R.periodic_task_id, R.task_name, R.config)
+    rows = connection.execute(select(*columns).where(R.state == State.STARTED, R.worker == worker))
+    return {row.id: row for row in rows}
+
+
+def last_conversation(connection: Connection, task_id: int) -> str | None:
+    """Find the conversation that the task's newest run with one used. Index uq_task_run_moment (periodic_task_id)."""
+    return connection.execute(
+        select(R.conversation_id)
+        .where(R.periodic_task_id == task_id, R.conversation_id.is_not(None))
+        .order_by(R.scheduled_for.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+
+
+def newest(connection: Connection, limit: int) -> Sequence[AnyRow]:
+    """Name the newest runs. Primary key, backwards: ids sort by creation."""
+    return connection.execute(
+        select(
+            R.id, R.task_name, R.origin, R.scheduled_for, R.state, R.attempt, R.started_at, R.finished_at, R.result,
+            R.error_kind, R.error,
+        ).order_by(R.id.desc()).limit(limit)
+    ).all()  # fmt: skip

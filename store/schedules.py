@@ -1,0 +1,172 @@
+"""Queries on `periodic_task`: what needs arming, what is due, and moving rows on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Table, and_, exists, func, select, update
+
+from core.lifecycle import State
+from models import AgentEndpoint, PeriodicTask
+from store.bulk import update_by_id
+from store.database import AnyRow, utc_now
+
+TABLE: Table = PeriodicTask.__table__  # type: ignore[assignment]
+T = TABLE.c
+
+# The optimizer otherwise may prefer the primary key for LIMIT queries, which is a scan of every idle row.
+DUE_INDEX = "FORCE INDEX (ix_periodic_task_due)"
+
+SCHEDULE_COLUMNS = (
+    T.id, T.name, T.enabled, T.crontab, T.interval_seconds, T.rrule, T.run_at, T.timezone, T.dst_policy,
+    T.calendar, T.calendar_roll, T.start_time, T.end_time, T.max_runs, T.jitter_seconds, T.catch_up,
+    T.catch_up_window_seconds, T.overlap, T.task_extra_config, T.next_run_at, T.run_count, T.create_time,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a tick finds to do, from one round trip."""
+
+    now: datetime
+    needs_arming: bool
+    run_now: bool
+    next_due: datetime | None
+
+
+def probe(connection: Connection, since: datetime | None) -> Probe:
+    """Look at the clock and at the front of three indexes: due, run_now, rearm.
+
+    `since` is the low-water mark: while an old read view stops purge, the entries before it are dead and many.
+    """
+    waiting = select(T.id).with_hint(TABLE, DUE_INDEX, "mysql").where(T.needs_arming == 1)
+    broken = select(T.id).where(T.rearm_at <= utc_now())
+    due = select(func.min(T.next_run_at)).with_hint(TABLE, DUE_INDEX, "mysql").where(_runnable(since))
+    row = connection.execute(
+        select(
+            utc_now().label("now"),
+            (exists(waiting) | exists(broken)).label("needs_arming"),
+            exists(select(T.id).where(T.run_now > 0)).label("run_now"),
+            due.scalar_subquery().label("next_due"),
+        )
+    ).one()
+    return Probe(row.now, bool(row.needs_arming), bool(row.run_now), row.next_due)
+
+
+def _runnable(since: datetime | None) -> Any:
+    bounds = [T.needs_arming == 0, T.next_run_at.is_not(None), T.enabled == 1, T.config_error.is_(None)]
+    return and_(*bounds, *([T.next_run_at >= since] if since is not None else []))
+
+
+def take_unarmed(tx: Connection, limit: int) -> Sequence[AnyRow]:
+    """Lock rows whose columns differ from what they were armed for, skipping rows somebody else holds.
+
+    Index ix_periodic_task_due; a broken row comes back by ix_periodic_task_rearm once its time has come.
+    """
+    columns = (*SCHEDULE_COLUMNS, T.armed_for, T.config_error, T.schedule_fingerprint, T.checked_fingerprint)
+    changed = (
+        select(*columns)
+        .with_hint(TABLE, DUE_INDEX, "mysql")
+        .where(T.needs_arming == 1)
+        .order_by(T.next_run_at, T.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    broken = (
+        select(*columns)
+        .where(T.rearm_at <= utc_now(), T.needs_arming == 0)
+        .order_by(T.rearm_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return [*tx.execute(changed).all(), *tx.execute(broken).all()]
+
+
+def set_armed(tx: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Store what arming found. `armed_for` is the fingerprint that was read, so a later edit shows at once."""
+    update_by_id(
+        tx,
+        TABLE,
+        rows,
+        {
+            "next_run_at": "DATETIME(6)",
+            "config_error": "TEXT",
+            "hint": "TEXT",
+            "armed_for": "TEXT",
+            "rearm_at": "DATETIME(6)",
+        },
+    )
+
+
+def take_due(tx: Connection, now: datetime, since: datetime | None, limit: int) -> Sequence[AnyRow]:
+    """Lock the rows that are due, oldest first, skipping those another beat or an operator holds.
+
+    Index ix_periodic_task_due.
+    """
+    return tx.execute(
+        select(*SCHEDULE_COLUMNS)
+        .with_hint(TABLE, DUE_INDEX, "mysql")
+        .where(_runnable(since), T.next_run_at <= now)
+        .order_by(T.next_run_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    ).all()
+
+
+def take_run_now(tx: Connection, limit: int) -> Sequence[AnyRow]:
+    """Lock the rows an operator asked to run once. Index ix_periodic_task_run_now."""
+    return tx.execute(
+        select(*SCHEDULE_COLUMNS, T.config_error, T.needs_arming)
+        .where(T.run_now > 0)
+        .order_by(T.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    ).all()
+
+
+def clear_run_now(tx: Connection, task_ids: Sequence[int], now: datetime) -> None:
+    """The manual runs exist now: set the flag back. Primary key."""
+    tx.execute(update(TABLE).where(T.id.in_(task_ids)).values(run_now=0, last_run_at=now))
+
+
+def advance(tx: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Move fired rows on to their next moment. Primary key."""
+    update_by_id(
+        tx,
+        TABLE,
+        rows,
+        {"next_run_at": "DATETIME(6)", "last_run_at": "DATETIME(6)", "run_count": "BIGINT", "hint": "TEXT"},
+    )
+
+
+def mark_for_arming(tx: Connection, task_ids: Sequence[int]) -> None:
+    """Send rows back to arming, which will say what is wrong with them. Primary key."""
+    tx.execute(update(TABLE).where(T.id.in_(task_ids)).values(armed_for=""))
+
+
+def rearm_where_zone_is_default(tx: Connection) -> int:
+    """The TIMEZONE setting changed: rows that name no zone are armed again. Scans the table, once a change."""
+    return tx.execute(update(TABLE).where(T.timezone.is_(None), T.armed_for.is_not(None)).values(armed_for="")).rowcount
+
+
+def rearm_all(tx: Connection) -> int:
+    """The time-zone data changed: every row is armed again. Scans the table, once a change."""
+    return tx.execute(update(TABLE).where(T.armed_for.is_not(None)).values(armed_for="")).rowcount
+
+
+def record_outcome(connection: Connection, task_id: int, state: State) -> None:
+    """Show a run's end on its schedule row. Primary key; a statement of its own, so results never wait for a lock."""
+    failures = T.consecutive_failures + (1 if state is State.FAILURE else 0)
+    connection.execute(
+        update(TABLE)
+        .where(T.id == task_id)
+        .values(last_run_state=state.value, consecutive_failures=0 if state is State.SUCCESS else failures)
+    )
+
+
+def endpoints(connection: Connection) -> dict[str, AnyRow]:
+    """Name every endpoint with its provider, address and the variable of its key."""
+    table = AgentEndpoint.__table__
+    rows = connection.execute(select(table.c.name, table.c.provider, table.c.base_url, table.c.credential_env))
+    return {row.name: row for row in rows}

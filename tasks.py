@@ -1,0 +1,110 @@
+"""The Celery app, its signals, and housekeeping. `celery -A tasks.celery_app …` needs no further option."""
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+from celery import Celery
+from celery.signals import setup_logging, worker_process_shutdown, worker_ready, worker_shutdown, worker_shutting_down
+from kombu import Queue
+
+from broker import Channel
+from config import FALLBACK_QUEUE, PURGE_TASK, Settings, get_settings
+from core.task_config import DEFAULT_PRIORITY
+from logger import setup_logging as configure_logging
+from store.database import autocommit, read_clock
+from store.housekeeping import purge_runs as delete_old_runs
+from worker_runtime import current_runtime, runtime
+
+logger = logging.getLogger("tasks")
+
+
+def make_app(settings: Settings) -> Celery:
+    """Configure Celery from the settings; nothing is connected yet."""
+    app = Celery("agent_scheduler", include=["agent_tasks", *settings.task_modules])
+    app.conf.update(
+        broker_url=settings.broker_url,
+        broker_transport="broker:Transport" if settings.broker_url.startswith(("redis", "sentinel")) else None,
+        broker_transport_options={
+            "queue_order": settings.queues,
+            "queue_order_strategy": "priority",  # the channel orders by rank; this one rotates nothing
+            "priority_steps": list(range(10)),
+            "socket_connect_timeout": 3,
+            "socket_timeout": 5,  # above the 1 s of a BRPOP: a half-open socket is noticed, an idle one kept
+            "socket_keepalive": True,
+        },
+        broker_connection_retry_on_startup=True,
+        result_backend=settings.celery_result_backend,
+        task_queues=[Queue(name) for name in settings.queues],
+        task_default_queue=FALLBACK_QUEUE,
+        task_default_priority=DEFAULT_PRIORITY,
+        task_create_missing_queues=False,
+        task_acks_late=True,  # early ack reserves a second round of messages that no urgent one can overtake
+        worker_prefetch_multiplier=1,
+        worker_pool="threads",
+        worker_concurrency=settings.worker_concurrency,
+        worker_redirect_stdouts=False,
+        worker_send_task_events=True,
+        beat_scheduler="scheduler:DatabaseScheduler",
+        beat_max_loop_interval=settings.poll_seconds,
+        timezone=settings.timezone,
+        enable_utc=True,
+        accept_content=["json"],
+        task_serializer="json",
+        result_serializer="json",
+    )
+    return app
+
+
+celery_app = make_app(get_settings())
+
+
+@setup_logging.connect
+def _on_setup_logging(**_: Any) -> None:
+    configure_logging("celery")
+    for name in ("celery.app.trace", "celery.worker.strategy"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # our own lines say the same, with the run and its task
+
+
+@worker_ready.connect
+def _on_worker_ready(sender: Any, **_: Any) -> None:
+    """Take the lease, and check the order in which queues will really be served."""
+    check_serving_order(sender.task_consumer.channel)
+    runtime(sender.hostname)
+
+
+def check_serving_order(channel: Any) -> None:
+    """Stop the worker where its channel would not serve the queues by rank. Raises SystemExit."""
+    if not isinstance(channel, Channel):
+        logger.warning("this broker is no Redis: strict queue order is not promised")
+        return
+    served = channel.serving_order()
+    ranked = [name for name in get_settings().queues if name in served]
+    if served != ranked:
+        raise SystemExit(f"queue order is wrong: the worker would serve {served}, the settings rank {ranked}")
+    logger.info("queues are served in this order: %s", " > ".join(served))
+
+
+@worker_shutting_down.connect
+def _on_worker_shutting_down(**_: Any) -> None:
+    if (worker := current_runtime()) is not None:
+        worker.drain()
+
+
+@worker_shutdown.connect
+@worker_process_shutdown.connect
+def _on_worker_shutdown(**_: Any) -> None:
+    if (worker := current_runtime()) is not None:
+        worker.close()
+
+
+@celery_app.task(name=PURGE_TASK)
+def purge_runs() -> str:
+    """Delete final runs older than RUN_RETENTION_DAYS; 0 keeps all."""
+    worker = runtime()
+    days = worker.settings.run_retention_days
+    if not days:
+        return "RUN_RETENTION_DAYS=0: nothing is deleted"
+    with autocommit(worker.engine) as connection:
+        before = read_clock(connection) - timedelta(days=days)
+    return f"{delete_old_runs(worker.engine, before)} runs from before {before:%Y-%m-%d} deleted"

@@ -1,0 +1,87 @@
+"""Fixtures every test may use: private servers, and an empty database of each kind the product supports."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+import pymysql
+import pytest
+from sqlalchemy import make_url
+
+from tests.services import MariaDBServer, ServiceMissing, ValkeyServer, drop_database
+
+MYSQL_URL = os.environ.get("TEST_MYSQL_URL", "")
+S = TypeVar("S", MariaDBServer, ValkeyServer)
+DATABASES = ["sqlite", "mariadb", *(["mysql"] if MYSQL_URL else [])]
+
+
+def _missing(error: ServiceMissing) -> NoReturn:
+    """Skip on a laptop; in CI a test that did not run is a failure."""
+    if os.environ.get("CI", "").lower() == "true":
+        pytest.fail(str(error), pytrace=False)
+    pytest.skip(str(error))
+
+
+def _started(build: Callable[[], S]) -> Iterator[S]:
+    try:
+        server = build()
+    except ServiceMissing as error:
+        _missing(error)
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDBServer]:
+    """One MariaDB for the session (for each xdist worker). A test that stops or kills its server makes its own."""
+    yield from _started(MariaDBServer)
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[ValkeyServer]:
+    """One Valkey for the session (for each xdist worker). A test that stops or kills its server makes its own."""
+    yield from _started(ValkeyServer)
+
+
+@pytest.fixture
+def empty_broker_url(valkey: ValkeyServer) -> str:
+    """The session's Valkey with nothing in it."""
+    with valkey.client() as client:
+        client.flushall()
+    return valkey.url
+
+
+@pytest.fixture(params=DATABASES)
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A fresh database without tables, gone after the test, on each kind of server in turn."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'scheduler.db'}"
+        return
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    if request.param == "mysql":
+        yield from _on_mysql(name)
+        return
+    server: MariaDBServer = request.getfixturevalue("mariadb")
+    yield server.create_database(name)
+    server.drop_database(name)
+
+
+def _on_mysql(name: str) -> Iterator[str]:
+    """The same on the server of TEST_MYSQL_URL, whose account may create and drop databases named test_*."""
+    url = make_url(MYSQL_URL)
+    connection = pymysql.connect(
+        host=url.host,
+        port=url.port or 3306,
+        user=url.username,
+        password=str(url.password or ""),
+        autocommit=True,
+    )
+    with closing(connection), connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
+    yield url.set(drivername="mysql+pymysql", database=name, query={"charset": "utf8mb4"}).render_as_string(False)
+    connection.ping(reconnect=True)
+    with closing(connection), connection.cursor() as cursor:
+        drop_database(cursor, name)

@@ -62,7 +62,8 @@ fmt: $(DEV) ## Format, and mend what ruff can mend
 
 .PHONY: bench
 bench: $(DEV) packages ## Measure, and write the figures to bench/out/
-	@$(VENV_PYTHON) -m bench
+	@mkdir -p bench/out
+	@$(VENV_PYTHON) -m bench.main_job --json bench/out/main_job.json
 
 .PHONY: packages
 packages: $(DEV) ## Install the Debian packages the tests need (root), or name them

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from celery import Task, shared_task
 from celery.exceptions import Ignore, Retry
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 import attempts
 from config import RUN_TASKS
@@ -20,6 +20,7 @@ from core.outcome import AgentError, AgentRequest, AgentResult, ErrorKind
 from core.task_config import (
     AgentConfig,
     CeleryConfig,
+    ConfigError,
     ConversationConfig,
     HttpConfig,
     WorkflowConfig,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 LEDGER_PAUSE = 1.0
 CLAIM_PATIENCE = 10.0  # seconds; then the message is dropped, and beat sends the run again
 WRITE_PATIENCE = 600.0
+UNREADABLE_TIMEOUT = 60.0  # seconds for a run that ends before it calls anything
 
 
 class RunFailed(Exception):
@@ -76,7 +78,7 @@ def execute_celery_periodic_task(self: "AnyTask", run_id: str) -> dict[str, Any]
 
 def _carry(task: "AnyTask", run_id: str, act: Callable[[WorkerRuntime, Claim], AgentResult]) -> dict[str, Any]:
     """Carry one run to its next state. Delivered twice, the second copy does nothing."""
-    worker = runtime(task.request.hostname)
+    worker = runtime(task.request.hostname or "")
     if not worker.enter(run_id):
         raise Ignore
     try:
@@ -87,14 +89,21 @@ def _carry(task: "AnyTask", run_id: str, act: Callable[[WorkerRuntime, Claim], A
             answer = act(worker, run)
         except CallCancelled as cut:
             logger.warning("%s cut during attempt %d: %s", run_prefix(run.id, run.task_name), run.attempt, cut)
+            _write(worker, lambda c: _note_cancel(c, run))
             raise Ignore from None
         except AgentError as error:
             failure = error
+        except ConfigError as error:
+            failure = AgentError(ErrorKind.CONFIG, f"this version cannot read what the run is to do: {error}")
         except Exception as error:  # the edge of a run: a defect of ours or of a task ends the run, not the worker
             logger.exception("%s failed unexpectedly", run_prefix(run.id, run.task_name))
             failure = AgentError(ErrorKind.INTERNAL, f"{type(error).__name__}: {error}")
         else:
-            return _report(run, _write(worker, lambda c: attempts.succeed(c, run, answer)), answer.text[:200])
+            try:
+                return _report(run, _write(worker, lambda c: attempts.succeed(c, run, answer)), answer.text[:200])
+            except SQLAlchemyError as error:
+                reason = f"the answer cannot be stored: {getattr(error, 'orig', error)}"
+                failure = AgentError(ErrorKind.INTERNAL, reason, http_status=answer.http_status)
         return _report(run, _write(worker, lambda c: attempts.fail(c, run, failure)), failure.message)
     finally:
         worker.leave(run_id)
@@ -107,11 +116,12 @@ def _claim(worker: WorkerRuntime, run_id: str) -> Claim | None:
         try:
             with autocommit(worker.engine) as connection:
                 row = runs.read(connection, run_id)
+                if row is not None and row.state == State.REVOKED:
+                    _note_cancel(connection, row)
                 if row is None or row.state not in runs.TO_STARTED or row.ready_at is None or row.ready_at > row.now:
                     return None
                 owner = worker.worker
-                config = parse_task_config(row.config)
-                deadline = row.now + timedelta(seconds=config.timeout)
+                deadline = row.now + timedelta(seconds=_timeout_of(row.config))
                 if not worker.owns_lease() or not runs.claim(connection, run_id, row.attempt, owner, deadline):
                     return None
             run = Claim(
@@ -126,6 +136,19 @@ def _claim(worker: WorkerRuntime, run_id: str) -> Claim | None:
             sleep(LEDGER_PAUSE)
 
 
+def _timeout_of(text: str) -> float:
+    try:
+        return parse_task_config(text).timeout
+    except ConfigError:
+        return UNREADABLE_TIMEOUT
+
+
+def _note_cancel(connection: Any, run: Any) -> None:
+    """Complete a row that somebody cancelled by SQL, which sets nothing but the state."""
+    if runs.complete_cancelled(connection, run.id):
+        attempts.show_outcome(connection, run.periodic_task_id, State.REVOKED)
+
+
 def _write(worker: WorkerRuntime, write: Callable[[Any], State | None]) -> State | None:
     """Write a run's end, waiting for a ledger that is away: the answer was paid for."""
     give_up_at = monotonic() + WRITE_PATIENCE
@@ -133,7 +156,7 @@ def _write(worker: WorkerRuntime, write: Callable[[Any], State | None]) -> State
         try:
             with autocommit(worker.engine) as connection:
                 return write(connection)
-        except SQLAlchemyError as error:
+        except (OperationalError, InterfaceError) as error:
             if monotonic() > give_up_at:
                 raise
             logger.error("a result waits for the ledger: %s", getattr(error, "orig", error))

@@ -2,20 +2,26 @@
 
 import json
 import logging
+from collections import deque
 from typing import Any, Protocol
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from core.lifecycle import State
 from core.outcome import AgentError, AgentResult, ErrorKind
 from core.retries import backoff, may_retry
-from core.task_config import parse_task_config
+from core.task_config import AnyConfig, ConfigError, parse_task_config
 from logger import run_prefix
 from store import runs, schedules
-from store.database import read_clock
+from store.database import is_contention, read_clock
 from store.runs import Ending
 
 logger = logging.getLogger("attempts")
+
+
+# (schedule row, state) still to be shown; a process that dies forgets them, and the next run's end shows anyway.
+_owed: deque[tuple[int, State]] = deque(maxlen=10_000)
 
 
 class Attempt(Protocol):
@@ -57,7 +63,6 @@ def succeed(connection: Connection, run: Attempt, answer: AgentResult) -> State 
 
 def fail(connection: Connection, run: Attempt, error: AgentError) -> State | None:
     """Record a failed attempt: RETRY where the task's policy leaves one, else FAILURE. None: not ours any more."""
-    config = parse_task_config(run.config)
     ending = Ending(
         state=State.FAILURE,
         error_kind=error.kind,
@@ -66,7 +71,8 @@ def fail(connection: Connection, run: Attempt, error: AgentError) -> State | Non
         conversation_id=error.conversation_id,
         request_id=error.request_id,
     )
-    if not may_retry(error.kind, run.attempt, config.max_retries, error.retry_after):
+    config = _readable(run.config)
+    if config is None or not may_retry(error.kind, run.attempt, config.max_retries, error.retry_after):
         return _finish(connection, run, ending)
     wait = backoff(
         run.id, run.attempt, config.retry_backoff, config.retry_backoff_max, error.retry_after, kind=error.kind
@@ -87,14 +93,40 @@ def _finish(connection: Connection, run: Attempt, ending: Ending) -> State | Non
     if not runs.finish(connection, run.id, run.worker, run.attempt, ending):
         _refused(run)
         return None
-    if run.periodic_task_id is not None:
-        schedules.record_outcome(connection, run.periodic_task_id, ending.state)
+    show_outcome(connection, run.periodic_task_id, ending.state)
     prefix = run_prefix(run.id, run.task_name)
     if ending.state is State.FAILURE:
         logger.error("%s FAILURE after attempt %d (%s): %s", prefix, run.attempt, ending.error_kind, ending.error)
     else:
         logger.info("%s %s after attempt %d", prefix, ending.state, run.attempt)
     return ending.state
+
+
+def show_outcome(connection: Connection, task_id: int | None, state: State) -> None:
+    """Show a run's end on its schedule row, or later: the end is written already, and must not wait for a lock."""
+    if task_id is None:
+        return
+    try:
+        schedules.record_outcome(connection, task_id, state)
+    except DBAPIError as error:
+        if not is_contention(error):
+            raise
+        logger.warning("last_run_state of row %s waits: somebody holds the row", task_id)
+        _owed.append((task_id, state))
+
+
+def show_owed(connection: Connection) -> None:
+    """Try again what `show_outcome` could not write; every process that ends runs calls this every few seconds."""
+    for _ in range(len(_owed)):
+        show_outcome(connection, *_owed.popleft())
+
+
+def _readable(text: str) -> AnyConfig | None:
+    """Read a run's config; None for one this version cannot read (a downgrade, an edit by hand): it is not retried."""
+    try:
+        return parse_task_config(text)
+    except ConfigError:
+        return None
 
 
 def _refused(run: Attempt) -> None:

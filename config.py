@@ -5,16 +5,20 @@ mend; an unknown name close to a known one is suggested.
 """
 
 import os
+import re
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import quote, urlsplit, urlunsplit
-from zoneinfo import available_timezones, reset_tzpath
+from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
+from zoneinfo import reset_tzpath
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from core.task_config import QUEUE_NAME
+from core.zones import zone_hint, zone_names
 
 # The tzdata package, not the machine's files: every host and container then agrees on every clock change.
 reset_tzpath(to=())
@@ -50,38 +54,81 @@ def _split(value: object) -> object:
 
 
 def _known_zone(value: str) -> str:
-    if value not in available_timezones():
-        near = get_close_matches(value, available_timezones(), 1, 0.6)
-        hint = f"; did you mean {near[0]!r}?" if near else "; use a name such as 'Asia/Shanghai'"
-        raise ValueError(f"no such IANA time zone{hint}")
+    if value not in zone_names():
+        raise ValueError(f"no such IANA time zone; {zone_hint(value)}")
     return value
 
 
-def _mysql_driver(value: str) -> str:
+def _parts(value: str) -> SplitResult:
+    """Split an address. Its own words for what is wrong are not used: they may quote the password."""
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError:
+        raise ValueError(
+            "cannot be read as an address; in a user name or password write /, :, @, # and the like as %2F, %3A, …"
+        ) from None
+    return parts
+
+
+def _database_address(value: str) -> str:
     """`mysql://` and `mariadb://` mean PyMySQL here; utf8mb4, since names and answers are Chinese too."""
-    parts = urlsplit(value)
+    parts = _parts(value)
+    if parts.scheme == "sqlite":
+        return _sqlite_file(parts)
     if parts.scheme in {"mysql", "mariadb", "mariadb+pymysql"}:
         parts = parts._replace(scheme="mysql+pymysql")
-    if parts.scheme not in {"mysql+pymysql", "sqlite"}:
+    if parts.scheme != "mysql+pymysql" or not parts.path.strip("/"):
         raise ValueError("use mysql://user:password@host:3306/database or sqlite:////path/to/file")
-    if parts.scheme == "sqlite":
-        return value
     if "charset=" not in parts.query:
         parts = parts._replace(query="&".join(filter(None, [parts.query, "charset=utf8mb4"])))
     return urlunsplit(parts)
 
 
+def _sqlite_file(parts: SplitResult) -> str:
+    """Take a relative path from the project's folder: beat and workers started elsewhere must meet in one file."""
+    if parts.netloc or parts.path in {"", "/", "/:memory:"}:
+        raise ValueError("use sqlite:////path/to/file: every process must find the same file")
+    query = f"?{parts.query}" if parts.query else ""
+    return f"sqlite:///{BASE_DIR / parts.path.removeprefix('/')}{query}"
+
+
+def _broker_address(value: str) -> str:
+    for address in filter(None, value.split(";")):  # several sentinels stand in one setting
+        if "://" not in address or not _parts(address).scheme:
+            raise ValueError("use redis://:password@host:6379/0")
+    return value
+
+
+def _redis_address(value: str) -> str:
+    if value and _parts(value).scheme not in {"redis", "rediss", "redis+socket"}:
+        raise ValueError("use redis://host:6379/0, or rediss:// for TLS")
+    return value
+
+
+def _queue_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    bad = [name for name in names if not re.fullmatch(QUEUE_NAME, name)]
+    if bad:
+        raise ValueError(f"{', '.join(map(repr, bad))}: a queue's name is up to 64 letters, digits, '_', '.' and '-'")
+    return names
+
+
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Port = Annotated[int, Field(ge=1, le=65535, description="a port from 1 to 65535")]
 
 
 class Settings(BaseSettings):
     """Every setting with its default; `.env.example` lists them in this order."""
 
-    model_config = SettingsConfigDict(env_file=ENV_FILE, frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_file=ENV_FILE, frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
 
-    database_url: Annotated[str, AfterValidator(_mysql_driver)] = f"sqlite:///{BASE_DIR / 'data' / 'scheduler.db'}"
-    celery_broker_url: str = ""
-    redis_url: str = ""
+    database_url: Annotated[str, AfterValidator(_database_address), Field(repr=False)] = (
+        f"sqlite:///{BASE_DIR / 'data' / 'scheduler.db'}"
+    )
+    celery_broker_url: Annotated[str, AfterValidator(_broker_address), Field(repr=False)] = ""
+    redis_url: Annotated[str, AfterValidator(_redis_address), Field(repr=False)] = ""
     redis_password: SecretStr = SecretStr("")
     celery_result_backend: str = "store.result_backend:LedgerBackend"
     timezone: Annotated[str, AfterValidator(_known_zone)] = "Asia/Shanghai"
@@ -90,29 +137,36 @@ class Settings(BaseSettings):
     agent_api_base_url: str = ""
     agent_api_key: SecretStr = SecretStr("")
 
-    beat_poll_interval: Annotated[float, Field(gt=0)] = 0.5
-    worker_lease_seconds: Annotated[float, Field(ge=3, le=300)] = 30.0
-    worker_concurrency: Annotated[int, Field(ge=1, le=5000)] = 100
+    beat_poll_interval: Annotated[
+        float, Field(ge=0.01, allow_inf_nan=False, description=f"seconds from 0.01 to {MAX_POLL_SECONDS:g}")
+    ] = 0.5
+    worker_lease_seconds: Annotated[float, Field(ge=3, le=300, description="seconds from 3 to 300")] = 30.0
+    worker_concurrency: Annotated[int, Field(ge=1, le=5000, description="a whole number from 1 to 5000")] = 100
 
-    run_retention_days: Annotated[int, Field(ge=0)] = 90
-    result_max_bytes: Annotated[int, Field(ge=1024, le=256 * 1024 * 1024)] = 8 * 1024 * 1024
+    run_retention_days: Annotated[int, Field(ge=0, description="a whole number of days; 0 keeps all")] = 90
+    result_max_bytes: Annotated[
+        int, Field(ge=1024, le=256 * 1024 * 1024, description="a whole number of bytes from 1024 to 268435456")
+    ] = 8 * 1024 * 1024
 
-    task_queues: Names = ()
+    task_queues: Annotated[Names, AfterValidator(_queue_names)] = ()
     task_modules: Names = ()
     task_packs: Names = ()
     http_allowed_hosts: Names = ()
 
     api_host: str = "127.0.0.1"
-    api_port: Annotated[int, Field(ge=1, le=65535)] = 8003
+    api_port: Port = 8003
     api_tokens: SecretStr = SecretStr("")
     secret_key: SecretStr = SecretStr("")
     secret_key_previous: SecretStr = SecretStr("")
 
-    flower_port: Annotated[int, Field(ge=1, le=65535)] = 5555
+    flower_port: Port = 5555
     flower_user: str = "admin"
     flower_password: SecretStr = SecretStr("")
 
-    celery_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    celery_log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
+        Field(description="DEBUG, INFO, WARNING, ERROR or CRITICAL"),
+    ] = "INFO"
     log_dir: Path = Path("logs")
     alert_urls: SecretStr = SecretStr("")
     sentry_dsn: SecretStr = SecretStr("")
@@ -138,7 +192,7 @@ class Settings(BaseSettings):
             return f"redis://127.0.0.1:{EMBEDDED_BROKER_PORT}/0"
         password = self.redis_password.get_secret_value()
         parts = urlsplit(self.redis_url)
-        if password and parts.password is None:
+        if password and not parts.password:
             host = parts.netloc.rpartition("@")[2]
             parts = parts._replace(netloc=f"{parts.username or ''}:{quote(password, safe='')}@{host}")
         return urlunsplit(parts)
@@ -160,6 +214,10 @@ class Settings(BaseSettings):
             found.append(
                 f"BEAT_POLL_INTERVAL={self.beat_poll_interval:g} is lowered to {MAX_POLL_SECONDS:g}: "
                 "an edit of a row must be noticed within 30 seconds"
+            )
+        if self.redis_password.get_secret_value() and (self.celery_broker_url or not self.redis_url):
+            found.append(
+                "REDIS_PASSWORD is set and not used: it belongs to REDIS_URL, and CELERY_BROKER_URL goes first"
             )
         names = set(os.environ) | set(dotenv_values(ENV_FILE) if ENV_FILE.is_file() else ())
         if "MONGODB_URL" in names:
@@ -185,14 +243,24 @@ def describe(error: ValidationError) -> str:
         # An address may hold a password, and this line ends up in logs.
         secret = declared is not None and (declared.annotation is SecretStr or field.endswith("_url"))
         value = "(hidden)" if secret else repr(issue["input"])
-        message = issue["msg"].removeprefix("Value error, ")
-        default = "" if declared is None or secret else f" (default: {declared.default})"
+        mend = declared.description if declared is not None else None
+        message = f"use {mend}" if mend else issue["msg"].removeprefix("Value error, ")
+        default = "" if declared is None or secret else f" (default: {declared.default or 'none'})"
         lines.append(f"{field.upper()}={value}: {message}{default}")
     return "\n".join(lines)
 
 
+#: Who may write agent_endpoint must not be able to send DATABASE_URL or SECRET_KEY to a server of their own.
+CREDENTIAL_NAME: Final = re.compile(r"[A-Z][A-Z0-9_]*_API_KEY")
+
+
 def read_credential(name: str) -> str:
-    """Read the environment variable an endpoint names for its key, from .env too; empty where it is not set."""
+    """Read the environment variable an endpoint names for its key, from .env too; empty where it is not set.
+
+    Raises ValueError for a name that does not end in _API_KEY.
+    """
+    if not CREDENTIAL_NAME.fullmatch(name):
+        raise ValueError(f"credential_env {name!r} must be the name of a variable that ends in _API_KEY")
     return os.environ.get(name) or dotenv_values(ENV_FILE).get(name) or ""
 
 
@@ -202,4 +270,4 @@ def get_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        raise SettingsError(describe(error)) from error
+        raise SettingsError(describe(error)) from None  # its own text quotes the values, passwords too

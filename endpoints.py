@@ -19,9 +19,12 @@ def resolve(config: AnyConfig, known: Mapping[str, Any], settings: Settings) -> 
     if config.endpoint is not None:
         row = known.get(config.endpoint)
         if row is None:
-            hint = near_miss(config.endpoint, known) or "; enter it in the table agent_endpoint"
+            hint = near_miss(config.endpoint, known) if known else "; enter it in the table agent_endpoint"
             raise AgentError(ErrorKind.CONFIG, f"endpoint {config.endpoint!r} is unknown{hint}")
-        key = read_credential(row.credential_env) if row.credential_env else ""
+        try:
+            key = read_credential(row.credential_env) if row.credential_env else ""
+        except ValueError as error:
+            raise AgentError(ErrorKind.CONFIG, f"endpoint {row.name!r}: {error}") from error
         if row.credential_env and not key:
             raise AgentError(
                 ErrorKind.CONFIG, f"endpoint {row.name!r}: the environment variable {row.credential_env} is not set"

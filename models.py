@@ -3,11 +3,11 @@
 All system times are UTC. `WallClock` columns hold an operator's local time in the row's zone.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, ClassVar
 
-from sqlalchemy import BigInteger, Computed, Dialect, Integer, Numeric, SmallInteger, String, Text
+from sqlalchemy import BigInteger, Computed, Date, Dialect, Integer, Numeric, SmallInteger, String, Text
 from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
@@ -205,5 +205,18 @@ class AgentEndpoint(Base):
     provider: Mapped[str] = mapped_column(String(32))
     base_url: Mapped[str] = mapped_column(String(500))
     credential_env: Mapped[str | None] = mapped_column(String(64))
+    create_time: Mapped[datetime]
+    update_time: Mapped[datetime]
+
+
+class CalendarDay(Base):
+    """What an operator says about one day of a calendar, before the published data."""
+
+    __tablename__ = "calendar_day"
+
+    calendar: Mapped[str] = mapped_column(String(64), primary_key=True)
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    open: Mapped[int] = mapped_column(SmallInteger)
+    note: Mapped[str | None] = mapped_column(String(500))
     create_time: Mapped[datetime]
     update_time: Mapped[datetime]

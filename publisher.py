@@ -4,7 +4,6 @@ What beat just inserted is handed over in memory; everything else that is ready 
 died before it sent them, runs the broker lost) is found in the ledger. Sending twice is harmless.
 """
 
-import json
 import logging
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -13,11 +12,12 @@ from threading import Event, Thread
 from time import monotonic
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from broker import Sender
+from core.task_config import ConfigError, parse_task_config
 from store import runs
-from store.database import AnyRow, autocommit, read_clock
+from store.database import AnyRow, autocommit, is_contention, read_clock, transaction
 from store.runs import Sendable
 
 logger = logging.getLogger("publisher")
@@ -113,8 +113,15 @@ class Publisher:
 
     def _send(self, batch: Sequence[Sendable]) -> int:
         self.sender.send(batch)
-        with autocommit(self.engine) as connection:
-            runs.mark_queued(connection, [(run.id, run.attempt) for run in batch])
+        sent = [(run.id, run.attempt) for run in batch]
+        try:
+            with autocommit(self.engine) as connection:
+                runs.mark_queued(connection, sent)
+        except DBAPIError as error:
+            if not is_contention(error):
+                raise
+            with transaction(self.engine) as tx:
+                runs.mark_queued_unlocked(tx, sent)
         return len(batch)
 
     def send_lost_again(self) -> int:
@@ -148,5 +155,9 @@ class Publisher:
 
 
 def sendable(row: AnyRow) -> Sendable:
-    """Read from a ledger row where its message goes."""
-    return Sendable(row.id, row.queue, row.priority, row.attempt, json.loads(row.config)["task_type"])
+    """Read from a ledger row where its message goes. Whatever task carries an unreadable run ends it honestly."""
+    try:
+        kind = parse_task_config(row.config).task_type
+    except ConfigError:
+        kind = "agent"
+    return Sendable(row.id, row.queue, row.priority, row.attempt, kind)

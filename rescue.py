@@ -4,10 +4,11 @@ import logging
 from datetime import timedelta
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
 import attempts
 from store import leases
-from store.database import autocommit, read_clock
+from store.database import autocommit, is_contention, read_clock
 
 logger = logging.getLogger("rescue")
 
@@ -30,5 +31,11 @@ def rescue(engine: Engine, *, judge_leases: bool) -> int:
         moved = 0
         for run in leases.orphaned_runs(connection, now, OVERDUE_BY, BATCH):
             error = attempts.lost(run, f"worker {run.worker} was lost") if run.worker_lost else attempts.overdue(run)
-            moved += attempts.fail(connection, run, error) is not None
+            try:
+                moved += attempts.fail(connection, run, error) is not None
+            except DBAPIError as conflict:
+                if not is_contention(conflict):
+                    raise
+                logger.warning("run %s is locked by another session: it is rescued later", run.id)
+        attempts.show_owed(connection)
         return moved

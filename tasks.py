@@ -70,7 +70,10 @@ def _on_setup_logging(**_: Any) -> None:
 def _on_worker_ready(sender: Any, **_: Any) -> None:
     """Take the lease, and check the order in which queues will really be served."""
     check_serving_order(sender.task_consumer.channel)
-    runtime(sender.hostname)
+    consumed = tuple(sender.app.amqp.queues.consume_from)
+    runtime(
+        sender.hostname, [name for name in get_settings().queues if name in consumed], sender.controller.concurrency
+    )
 
 
 def check_serving_order(channel: Any) -> None:

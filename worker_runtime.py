@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import CancelledError as FutureCancelled
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -25,7 +25,7 @@ import attempts
 from config import DRAIN_SECONDS, Settings, get_settings
 from core.outcome import AgentError, ErrorKind
 from store import leases, runs
-from store.database import autocommit, connect
+from store.database import autocommit, connect, transaction
 from store.runs import Claim
 
 logger = logging.getLogger("worker")
@@ -33,6 +33,7 @@ logger = logging.getLogger("worker")
 T = TypeVar("T")
 
 POOL_SIZE = 16  # with the lease keeper's own connection well below the 20 a worker may use
+LOCK_WAIT_SECONDS = 1  # an operator's open transaction must not hold a slot for long
 WATCH_SECONDS = 1.0
 LEASE_MARGIN = 0.8  # stop trusting our lease before the database drops it: a slow round trip must not make two owners
 OVERDUE_SECONDS = 10.0  # the loop cuts a call at its deadline; this is for a loop that is stuck
@@ -54,12 +55,14 @@ class CallCancelled(Exception):
 class WorkerRuntime:
     """The lease, the loop and the running calls of this process. Thread-safe."""
 
-    def __init__(self, node_name: str, settings: Settings) -> None:
+    def __init__(self, node_name: str, queues: Sequence[str], concurrency: int, settings: Settings) -> None:
         self.settings = settings
         self.node_name = node_name
+        self.queues = queues
+        self.concurrency = concurrency
         self.pid = os.getpid()
-        self.engine: Engine = connect(settings.database_url, pool_size=POOL_SIZE)
-        self._lease_engine: Engine = connect(settings.database_url, pool_size=1)
+        self.engine: Engine = connect(settings.database_url, pool_size=POOL_SIZE, lock_wait=LOCK_WAIT_SECONDS)
+        self._lease_engine: Engine = connect(settings.database_url, pool_size=1, lock_wait=LOCK_WAIT_SECONDS)
         self._lease = timedelta(seconds=settings.worker_lease_seconds)
         self._lock = Lock()
         self._running: dict[str, Running] = {}
@@ -74,13 +77,13 @@ class WorkerRuntime:
     def _register(self) -> None:
         worker = f"{self.node_name}#{runs.new_run_id()[-8:]}"
         started = monotonic()
-        with self._lease_engine.begin() as tx:
+        with transaction(self._lease_engine) as tx:
             leases.register_worker(
                 tx,
                 worker,
                 pid=self.pid,
-                queues=",".join(self.settings.queues),
-                concurrency=self.settings.worker_concurrency,
+                queues=",".join(self.queues),
+                concurrency=self.concurrency,
                 lease=self._lease,
             )
         self.worker, self._renewed_at = worker, started
@@ -120,15 +123,18 @@ class WorkerRuntime:
     def _compare_with_ledger(self) -> None:
         """Cut calls whose row is no longer ours (that is how a cancel arrives); give back rows we do not run."""
         with self._lock:
-            ours = {run_id: call for run_id, call in self._running.items() if call.claim is not None}
+            before = dict(self._running)
+            claimed = [call.claim.id for call in before.values() if call.claim and call.claim.worker == self.worker]
         with autocommit(self._lease_engine) as connection:
             started = runs.started_by(connection, self.worker)
-            for run_id, call in ours.items():
-                if call.claim and call.claim.worker == self.worker and run_id not in started:
-                    self._cut(call, "its row is no longer STARTED by this worker")
+            for run_id in claimed:
+                if run_id not in started:
+                    self._cut(before[run_id], "its row is no longer STARTED by this worker")
             for run_id, run in started.items():
-                if run_id not in self._running:
+                # A run that ended while the ledger was read is in `before`; one claimed meanwhile is running now.
+                if run_id not in before and run_id not in self._running:
                     attempts.fail(connection, run, attempts.lost(run, f"worker {self.worker} does not run it"))
+            attempts.show_owed(connection)
 
     def _cut(self, call: Running, why: str) -> None:
         call.cancelled_because = why
@@ -218,12 +224,14 @@ _runtime: WorkerRuntime | None = None
 _building = Lock()
 
 
-def runtime(node_name: str | None = None) -> WorkerRuntime:
-    """Return this process's runtime, built when first asked for."""
+def runtime(node_name: str = "", queues: Sequence[str] = (), concurrency: int = 1) -> WorkerRuntime:
+    """Return this process's runtime, built when first asked for; what it serves is shown in its lease."""
     global _runtime
     with _building:
         if _runtime is None or _runtime.pid != os.getpid():
-            _runtime = WorkerRuntime(node_name or f"celery@{socket.gethostname()}", get_settings())
+            name = node_name or f"celery@{socket.gethostname()}"
+            settings = get_settings()
+            _runtime = WorkerRuntime(name, queues or settings.queues, concurrency, settings)
         return _runtime
 
 

@@ -8,20 +8,26 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from enum import StrEnum
-from functools import lru_cache
 from typing import Any, TypeVar
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
-from core.cadence import MICROSECOND, Bounded, Cadence, CadenceError, Interval, Once, parse_crontab
+from core.cadence import MICROSECOND, Bounded, Cadence, CadenceError, Interval, Once, moment_at, parse_crontab
 from core.planning import CatchUp, Overlap, Policy
+from core.strict_json import storable
 from core.task_config import AnyConfig, ConfigError, parse_task_config
+from core.zones import zone_hint, zone_names
 
 KINDS = ("crontab", "interval_seconds", "rrule", "run_at")
 MAX_INTERVAL = 10 * 366 * 24 * 3600
+MAX_SHOWN = 80
+MAX_PROBLEM = 4000  # characters; `config_error` holds 64 KB
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 # Columns of the contract whose rules this version does not apply; a row that uses one is told so.
-UNSUPPORTED = {"rrule": None, "calendar": None, "dst_policy": None, "jitter_seconds": 0}
+UNSUPPORTED = {"rrule": None, "calendar": None, "dst_policy": None, "jitter_seconds": 0, "calendar_roll": "skip"}
 
 E = TypeVar("E", bound=StrEnum)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +59,16 @@ def arm(row: Any, now: datetime, around: Surroundings, *, was_broken: bool, chec
     problems = what_is_wrong(row, around)
     if problems:
         return Armed(config_error="; ".join(problems))
-    if not _truthy(row.enabled):
+    if not row.enabled:
         return Armed()
-    if checked_only and not was_broken and isinstance(row.next_run_at, datetime):
-        return Armed(next_run_at=row.next_run_at)
+    next_run_at = row.next_run_at if isinstance(row.next_run_at, datetime) else None
+    if checked_only and not was_broken and next_run_at is not None:
+        return Armed(next_run_at=next_run_at)
     if row.max_runs is not None and row.run_count >= row.max_runs:
         return Armed(hint=f"finished: max_runs={row.max_runs} is reached")
     cadence = cadence_of(row, around.zone)
-    overdue = isinstance(row.next_run_at, datetime) and row.next_run_at <= now
-    found = cadence.after(row.next_run_at - MICROSECOND if overdue else now)
+    since = now if next_run_at is None or next_run_at > now else max(next_run_at, EPOCH) - MICROSECOND
+    found = cadence.after(since)
     if found is None and row.run_at is not None and row.run_count == 0:
         found = cadence.latest(now)  # armed though past: catch-up decides what it owes
     return Armed(next_run_at=found, hint=None if found else "finished: no further moment within its bounds")
@@ -69,48 +76,53 @@ def arm(row: Any, now: datetime, around: Surroundings, *, was_broken: bool, chec
 
 def what_is_wrong(row: Any, around: Surroundings) -> list[str]:
     """Name every problem of a row, one sentence each; empty when it can run."""
-    checks: tuple[Callable[[], object], ...] = (
-        lambda: _whole(row, "enabled", 0, 1),
-        lambda: _one_kind(row),
-        lambda: _supported(row),
-        lambda: cadence_of(row, around.zone),
-        lambda: policy_of(row),
-        lambda: _runnable(row, around),
-    )
     problems: dict[str, None] = {}
-    for check in checks:
+
+    def check(read: Callable[..., T], *args: Any) -> T | None:
         try:
-            check()
+            return read(row, *args)
         except (CadenceError, ConfigError) as error:
-            problems[str(error)] = None
+            problems[storable(str(error), MAX_PROBLEM)] = None
+            return None
+
+    check(_whole, "enabled", 0, 1)
+    check(_one_kind)
+    for column in UNSUPPORTED:
+        check(_supported, column)
+    zone = check(_zone, around.zone) or "UTC"  # the others are read all the same, so that one look tells all
+    for column in ("start_time", "end_time"):
+        check(_moment, column, zone)
+    for kind, rule in RULES.items():
+        if getattr(row, kind) is not None:
+            check(rule, zone)
+    check(cadence_of, around.zone)
+    check(_choice, "catch_up", CatchUp)
+    check(_choice, "overlap", Overlap)
+    check(_whole, "catch_up_window_seconds", 0, MAX_INTERVAL)
+    check(policy_of)
+    check(_runnable, around)
     return list(problems)
 
 
 def cadence_of(row: Any, default_zone: str) -> Cadence:
     """Build the rule a row's WHEN columns name. Raises CadenceError."""
-    zone = known_zone(row.timezone or default_zone)
+    zone = _zone(row, default_zone)
     start, end = _moment(row, "start_time", zone), _moment(row, "end_time", zone)
     if start is not None and end is not None and end < start:
-        raise CadenceError("end_time is before start_time, so no moment lies between them")
-    inner: Cadence
-    if row.crontab is not None:
-        inner = parse_crontab(str(row.crontab), zone)
-    elif row.interval_seconds is not None:
-        step = timedelta(seconds=_whole(row, "interval_seconds", 1, MAX_INTERVAL))
-        inner = Interval(start or row.create_time, step, anchor_fires=start is not None)
-    elif row.run_at is not None:
-        moment = _moment(row, "run_at", zone)
-        inner = Once(moment) if moment is not None else Once(row.create_time)
-    else:
-        raise CadenceError("no schedule: set one of crontab, interval_seconds or run_at")
-    return Bounded(inner, start, end) if start or end else inner
+        raise CadenceError("end_time is before start_time, so no moment lies between them; change one of them")
+    for kind, rule in RULES.items():
+        if getattr(row, kind) is not None:
+            inner = rule(row, zone)
+            return Bounded(inner, start, end) if start or end else inner
+    _supported(row, "rrule")
+    raise CadenceError("no schedule: set one of crontab, interval_seconds or run_at")
 
 
 def policy_of(row: Any) -> Policy:
     """Read the columns that decide about owed moments. Raises CadenceError."""
     runs_left = None
     if row.max_runs is not None:
-        runs_left = _whole(row, "max_runs", 1, 2**31 - 1) - int(row.run_count)
+        runs_left = _whole(row, "max_runs", 1, 2**31 - 1) - _whole(row, "run_count", 0, 2**63 - 1)
     if (row.catch_up, row.catch_up_window_seconds, row.overlap) == ("latest", 3600, "skip"):
         return Policy(runs_left=runs_left)  # the defaults, without the cost of reading them
     return Policy(
@@ -121,35 +133,63 @@ def policy_of(row: Any) -> Policy:
     )
 
 
-@lru_cache(maxsize=1024)
 def known_zone(name: str) -> str:
-    """Check an IANA zone name. Raises CadenceError with the nearest one."""
-    zones = available_timezones()
-    if name in zones:
+    """Check an IANA zone name. Raises CadenceError with what was most likely meant."""
+    if name in zone_names():
         return name
-    near = get_close_matches(str(name), zones, 1, 0.6)
-    hint = f"did you mean {near[0]!r}?" if near else "use a name such as 'Asia/Shanghai'"
-    raise CadenceError(f"timezone {name!r} is no IANA time zone; {hint}")
+    raise CadenceError(f"timezone {_shown(name)} is no IANA time zone; {zone_hint(str(name))}")
+
+
+def _crontab(row: Any, zone: str) -> Cadence:
+    if not isinstance(row.crontab, str):
+        raise CadenceError(f"crontab is {_shown(row.crontab)}; use text such as '0 9 * * *'")
+    return parse_crontab(row.crontab, zone)
+
+
+def _interval(row: Any, zone: str) -> Cadence:
+    step = timedelta(seconds=_whole(row, "interval_seconds", 1, MAX_INTERVAL))
+    start = _moment(row, "start_time", zone)
+    anchor = start or _moment(row, "create_time", "UTC") or EPOCH
+    return Interval(anchor, step, anchor_fires=start is not None)
+
+
+def _once(row: Any, zone: str) -> Cadence:
+    return Once(_moment(row, "run_at", zone) or EPOCH)
+
+
+RULES: dict[str, Callable[[Any, str], Cadence]] = {
+    "crontab": _crontab,
+    "interval_seconds": _interval,
+    "run_at": _once,
+}
 
 
 def _one_kind(row: Any) -> None:
     given = [kind for kind in KINDS if getattr(row, kind) is not None]
     if len(given) > 1:
-        raise CadenceError(f"{' and '.join(given)} are both set; keep exactly one and set the others to NULL")
+        raise CadenceError(f"{' and '.join(given)} are all set; keep exactly one and set the others to NULL")
 
 
-def _supported(row: Any) -> None:
-    used = [name for name, default in UNSUPPORTED.items() if getattr(row, name) not in (None, default)]
-    if row.calendar_roll != "skip":
-        used.append("calendar_roll")
-    if used:
-        raise CadenceError(f"{', '.join(used)}: not supported by this version; set it back to its default")
+def _supported(row: Any, column: str) -> None:
+    value, default = getattr(row, column), UNSUPPORTED[column]
+    if value not in (None, default):
+        raise CadenceError(
+            f"{column} is {_shown(value)}, which this version does not support; set it back to {_shown(default)}"
+        )
+
+
+def _zone(row: Any, default: str) -> str:
+    return default if row.timezone in (None, "") else known_zone(row.timezone)
 
 
 def _runnable(row: Any, around: Surroundings) -> AnyConfig:
-    if row.task_extra_config is None:
-        raise ConfigError('task_extra_config is empty; use {"task_type": "agent", "agent_id": "…", "message": "…"}')
-    config = parse_task_config(str(row.task_extra_config))
+    text = row.task_extra_config
+    if not isinstance(text, str):
+        raise ConfigError(
+            f"task_extra_config is {_shown(text)}; "
+            'use text such as {"task_type": "agent", "agent_id": "…", "message": "…"}'
+        )
+    config = parse_task_config(text)
     if config.queue not in around.queues:
         known = sorted(around.queues)
         near = get_close_matches(config.queue, known, 1, 0.6)
@@ -164,24 +204,23 @@ def _runnable(row: Any, around: Surroundings) -> AnyConfig:
 
 
 def _moment(row: Any, column: str, zone: str) -> datetime | None:
-    """Read a wall-clock column in the row's zone; a time inside a clock change's gap means the moment after it."""
+    """Read a wall-clock column in the row's zone, as a crontab's times are read where the clocks change."""
     value = getattr(row, column)
     if value is None:
         return None
     if not isinstance(value, datetime):
-        raise CadenceError(f"{column} {value!r} is no time; write '2026-12-31 09:00:00'")
-    local = value if value.tzinfo is not None else value.replace(tzinfo=ZoneInfo(zone))
+        raise CadenceError(f"{column} {_shown(value)} is no time; write '2026-12-31 09:00:00'")
     try:
-        return local.astimezone(UTC)
-    except OverflowError as error:
-        raise CadenceError(f"{column} {value} is out of range") from error
+        return moment_at(value, ZoneInfo(zone)) if value.tzinfo is None else value.astimezone(UTC)
+    except OverflowError:  # '9999-12-31' means no end, in every zone
+        return EPOCH if value.year < EPOCH.year else END_OF_TIME
 
 
 def _whole(row: Any, column: str, least: int, most: int) -> int:
     value = getattr(row, column)
     if isinstance(value, int) and least <= value <= most:
         return value
-    raise CadenceError(f"{column} is {value!r}; use a whole number from {least} to {most}")
+    raise CadenceError(f"{column} is {_shown(value)}; use a whole number from {least} to {most}")
 
 
 def _choice(row: Any, column: str, choices: type[E]) -> E:
@@ -189,8 +228,12 @@ def _choice(row: Any, column: str, choices: type[E]) -> E:
     try:
         return choices(value)
     except ValueError as error:
-        raise CadenceError(f"{column} is {value!r}; use one of {', '.join(choices)}") from error
+        near = get_close_matches(str(value)[:64].lower(), list(choices), 1, 0.6)
+        hint = f"; did you mean {near[0]!s}?" if near else ""
+        raise CadenceError(f"{column} is {_shown(value)}; use one of {', '.join(choices)}{hint}") from error
 
 
-def _truthy(value: object) -> bool:
-    return value not in (0, None)
+def _shown(value: object) -> str:
+    """Write a column's value in one short line."""
+    text = "NULL" if value is None else str(value) if isinstance(value, datetime) else repr(value)
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"

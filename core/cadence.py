@@ -5,11 +5,12 @@ A cadence answers two questions, and every other rule about time is built on the
     after(t)    the first moment later than t, or None when there is none
     latest(t)   the last moment at or before t, or None
 
-Crontab follows Debian cron's rules, clock changes included (`cronsim`): a fixed time inside the
-spring gap fires once right after it, one inside the autumn overlap fires once, and a minute or hour
-field that begins with `*` fires every real minute or hour.
+Crontab follows Debian cron's rules, clock changes included: a fixed time inside the spring gap fires
+once right after it, one inside the autumn overlap fires once, and a rule whose minute or hour field
+begins with `*` fires every real minute or hour. A field for seconds changes nothing in this.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -19,6 +20,8 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 MICROSECOND = timedelta(microseconds=1)
+SECOND = timedelta(seconds=1)
+MAX_CRONTAB = 255  # characters; a longer list takes long to read
 
 MACROS = {
     "@hourly": "0 * * * *",
@@ -28,6 +31,15 @@ MACROS = {
     "@monthly": "0 0 1 * *",
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
+}
+
+FIELDS = {
+    "second": "0-59",
+    "minute": "0-59",
+    "hour": "0-23",
+    "day": "1-31, L or LW",
+    "month": "1-12 or JAN-DEC",
+    "weekday": "0-7 or SUN-SAT, where 0 and 7 are Sunday and MON-SUN is 1-7; or 1#2, 5L",
 }
 
 
@@ -56,34 +68,101 @@ class Cron:
 
     def after(self, moment: datetime) -> datetime | None:
         """Search at most 50 years ahead (cronsim's bound)."""
-        return _cron_after(self.expression, self.zone, moment)
+        with suppress(OverflowError):  # the search left the years 1 to 9999
+            return _cron_after(self.expression, self.zone, moment)
+        return None
 
     def latest(self, moment: datetime) -> datetime | None:
         """Search at most 50 years back."""
-        return _cron_latest(self.expression, self.zone, moment)
+        with suppress(OverflowError):
+            return _cron_latest(self.expression, self.zone, moment)
+        return None
 
 
 # A herd shares its rule and its moment, so 10,000 rows due at 09:00 cost one search.
 @lru_cache(maxsize=8192)
 def _cron_after(expression: str, zone: str, moment: datetime) -> datetime | None:
-    search = CronSim(expression, moment.astimezone(ZoneInfo(zone)))
-    for local in search:
-        # cronsim drops the fold of fixed times, so inside the autumn overlap it may name one that has passed.
-        found = local.astimezone(UTC)
-        if found > moment:
-            return found
-    return None
+    local, repeat = _wall_clock(moment, ZoneInfo(zone), fold=0)
+    found = _search(expression, zone, local, moment)
+    # Before the clock is set back: the rule's next wall-clock time may be one that is about to come again.
+    if repeat and (found is None or found > moment + repeat):
+        again = _search(expression, zone, local - repeat, moment)
+        found = min(filter(None, (found, again)), default=None)
+    return found
 
 
 @lru_cache(maxsize=8192)
 def _cron_latest(expression: str, zone: str, moment: datetime) -> datetime | None:
-    # The reverse search is exclusive for whole seconds; one microsecond makes it inclusive.
-    start = (moment.replace(microsecond=0) + MICROSECOND).astimezone(ZoneInfo(zone))
-    for local in CronSim(expression, start, reverse=True):
-        found = local.astimezone(UTC)
-        if found <= moment:
-            return found
+    local, repeat = _wall_clock(moment, ZoneInfo(zone), fold=1)
+    found = _search(expression, zone, local, moment, reverse=True)
+    # After the clock was set back: wall-clock times later than this one have been already.
+    if repeat and (found is None or found <= moment - repeat):
+        again = _search(expression, zone, local + repeat, moment, reverse=True)
+        found = max(filter(None, (found, again)), default=None)
+    return found
+
+
+def _search(
+    expression: str, zone_name: str, local: datetime, moment: datetime, *, reverse: bool = False
+) -> datetime | None:
+    """Walk the rule's wall-clock times from `local` until one of them is a moment after (up to) `moment`.
+
+    cronsim matches plain wall-clock times here and knows no zone: its own clock-change handling loses
+    moments where the clock moves by half an hour or at midnight, and in the overlap when it searches back.
+    """
+    zone, fixed = ZoneInfo(zone_name), _is_fixed(expression)
+    # cronsim's reverse search leaves out a whole second it starts from; one microsecond more takes it in.
+    start = local.replace(microsecond=0) + MICROSECOND if reverse else local
+    for candidate in CronSim(expression, start, reverse=reverse):
+        for found in _moments_at(candidate, zone, fixed=fixed)[:: -1 if reverse else 1]:
+            if found <= moment if reverse else found > moment:
+                return found
     return None
+
+
+def _is_fixed(expression: str) -> bool:
+    """True where neither the minute nor the hour field begins with `*`."""
+    minute, hour = expression.split()[-5:-3]
+    return not (minute.startswith("*") or hour.startswith("*"))
+
+
+def _moments_at(local: datetime, zone: ZoneInfo, *, fixed: bool) -> tuple[datetime, ...]:
+    """Name the moments a wall-clock time stands for: two in the overlap and none in the gap, but one if `fixed`."""
+    first, second = _readings(local, zone)
+    if first == second:
+        return (first,)
+    if fixed:
+        return (moment_at(local, zone),)
+    return (first, second) if first < second else ()
+
+
+def moment_at(local: datetime, zone: ZoneInfo) -> datetime:
+    """Read a wall-clock time: the first of two in the overlap, the moment right after the gap for one inside it."""
+    after, before = _readings(local, zone)
+    if after <= before:
+        return after
+    # The clocks went forward between the two; zoneinfo does not tell when, so halve the distance.
+    before, after = before.replace(microsecond=0), after.replace(microsecond=0)
+    old = before.astimezone(zone).utcoffset()
+    while after - before > SECOND:
+        middle = before + (after - before) // SECOND // 2 * SECOND
+        if middle.astimezone(zone).utcoffset() == old:
+            before = middle
+        else:
+            after = middle
+    return after
+
+
+def _readings(local: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
+    """Read a wall-clock time with the offset before and after a change: equal on ordinary days."""
+    return local.replace(tzinfo=zone, fold=0).astimezone(UTC), local.replace(tzinfo=zone, fold=1).astimezone(UTC)
+
+
+def _wall_clock(moment: datetime, zone: ZoneInfo, *, fold: int) -> tuple[datetime, timedelta]:
+    """Say what the clock shows, and how far apart it shows that twice where this is its time number `fold`."""
+    local = moment.astimezone(zone)
+    first, second = _readings(local, zone)
+    return local.replace(tzinfo=None), max(second - first, timedelta()) if local.fold == fold else timedelta()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +176,10 @@ class Interval:
     def after(self, moment: datetime) -> datetime | None:
         """Count whole steps: the cost does not grow with the distance."""
         first = 0 if self.anchor_fires else 1
-        return self.anchor + max((moment - self.anchor) // self.step + 1, first) * self.step
+        try:
+            return self.anchor + max((moment - self.anchor) // self.step + 1, first) * self.step
+        except OverflowError:  # beyond the year 9999
+            return None
 
     def latest(self, moment: datetime) -> datetime | None:
         """None before the first moment."""
@@ -142,24 +224,42 @@ class Bounded:
         return None if found is None or (self.start is not None and found < self.start) else found
 
 
+@lru_cache(maxsize=8192)
 def parse_crontab(text: str, zone: str) -> Cron:
     """Read the `crontab` column. Raises CadenceError, also for a date that never comes."""
+    if len(text) > MAX_CRONTAB:
+        raise CadenceError(f"crontab is {len(text)} characters long; use at most {MAX_CRONTAB}")
     expression = MACROS.get(text.strip().lower(), text.strip())
     if expression.startswith("@"):
         raise CadenceError(f"crontab {text!r}: unknown name; use one of {', '.join(MACROS)} or five fields")
-    fields = len(expression.split())
-    if fields not in (5, 6):
+    parts = expression.split()
+    if len(parts) not in (5, 6):
         raise CadenceError(
-            f"crontab {text!r} has {fields} fields; use 5 (minute hour day month weekday) or 6 with seconds first"
+            f"crontab {text!r} has {len(parts)} fields; use 5 (minute hour day month weekday) or 6 with seconds first"
         )
-    try:
-        CronSim(expression, datetime(2000, 1, 1, tzinfo=UTC))
-    except (CronSimError, ValueError) as error:
-        reason = str(error).removeprefix("Bad ")
-        raise CadenceError(
-            f"crontab {text!r}: wrong value in the {reason} field, or a date that never comes"
-        ) from error
+    names = list(FIELDS)[-len(parts) :]
+    bad = [
+        f"{name} {part!r} (use {FIELDS[name]})"
+        for name, part in zip(names, parts, strict=True)
+        if not _reads(name, part)
+    ]
+    if bad:
+        raise CadenceError(f"crontab {text!r}: wrong value for {', '.join(bad)}")
     cron = Cron(expression, zone)
-    if cron.after(datetime(2000, 1, 1, tzinfo=UTC)) is None:
-        raise CadenceError(f"crontab {text!r} names a date that never comes")
+    try:
+        comes = cron.after(datetime(2000, 1, 1, tzinfo=UTC)) is not None
+    except CronSimError:  # it sees some dates that never come at once, such as 31 February
+        comes = False
+    if not comes:
+        raise CadenceError(f"crontab {text!r} names a date that never comes; change its day, month or weekday")
     return cron
+
+
+def _reads(name: str, part: str) -> bool:
+    """Tell whether one field can be read, whatever stands in the others."""
+    fields = {**dict.fromkeys(FIELDS, "*"), name: part}
+    try:
+        CronSim(" ".join(fields.values()), datetime(2000, 1, 1, tzinfo=UTC))
+    except (CronSimError, ValueError):
+        return False
+    return True

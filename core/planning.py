@@ -18,6 +18,9 @@ COUNTED_SKIPS = 1_000  # beyond it the count is left unknown: naming a year of m
 MAX_HELD = 100
 ON_TIME = timedelta(seconds=10)
 
+MAX_RUNS_REACHED = "max_runs is reached"
+NO_FURTHER = "no further moment within its bounds"
+
 
 class CatchUp(StrEnum):
     """What an outage owes."""
@@ -76,25 +79,31 @@ def plan(due_at: datetime, now: datetime, cadence: Cadence, policy: Policy, *, a
     `due_at` is owed even where the cadence does not name it: an operator may have set it by hand.
     """
     if policy.runs_left is not None and policy.runs_left <= 0:
-        return Plan(finished="max_runs is reached")
+        return Plan(finished=MAX_RUNS_REACHED)
+    if due_at > now:  # nothing is owed yet: the clock was set back
+        return Plan(next_at=due_at)
     owed, skipped = _catch_up(due_at, now, cadence, policy)
-    if policy.runs_left is not None:
-        owed = owed[: policy.runs_left]
     fire, hold, overlapped, cancel = _overlap(owed, policy.overlap, active, held)
+    left = policy.runs_left
+    if left is not None and left <= len(fire) + len(hold):
+        fire, hold = fire[:left], hold[: max(left - len(fire), 0)]
+        overlapped = tuple(skip for skip in overlapped if skip.last < (*fire, *hold)[-1])
+        return Plan(fire, hold, (*skipped, *overlapped), cancel, finished=MAX_RUNS_REACHED)
     # Moments beyond the bounds of this pass stay owed: the row is due again at the next of them.
-    resume_from = owed[-1] if len(owed) == LIMIT else now
-    next_at = cadence.after(max(resume_from, due_at))
-    finished = "" if next_at is not None else "no further moment within its bounds"
-    if policy.runs_left is not None and policy.runs_left <= len(fire) + len(hold):
-        next_at, finished = None, "max_runs is reached"
+    next_at = cadence.after(owed[-1] if len(owed) == LIMIT else now)
+    finished = "" if next_at is not None else NO_FURTHER
     return Plan(fire, hold, (*skipped, *overlapped), cancel, next_at, finished)
 
 
 def skip_missed(due_at: datetime, until: datetime, cadence: Cadence) -> Plan:
     """Leave out every moment up to `until`: what `--skip-missed` makes of a row that was due before the start."""
+    if due_at > until:
+        return Plan(next_at=due_at)
+    next_at = cadence.after(until)
     return Plan(
         skipped=_skips(due_at, until + MICROSECOND, cadence, "--skip-missed: due before beat started"),
-        next_at=cadence.after(until),
+        next_at=next_at,
+        finished="" if next_at is not None else NO_FURTHER,
     )
 
 
@@ -108,7 +117,7 @@ def _catch_up(
         return (due_at,), ()  # the everyday case: one moment, on time
     window = max(policy.window, ON_TIME)
     if policy.catch_up is CatchUp.ALL:
-        first_kept = _first_from(max(due_at, now - window), due_at, cadence)
+        first_kept = _first_from(now - window, due_at, cadence)
         kept = tuple(_between(first_kept, now, cadence, LIMIT)) if first_kept is not None and first_kept <= now else ()
         reason = f"catch_up=all: older than catch_up_window_seconds={window.total_seconds():.0f}"
         return kept, _skips(due_at, kept[0] if kept else now + MICROSECOND, cadence, reason)

@@ -4,17 +4,15 @@ from alembic import context
 
 from config import get_settings
 from models import Base
-from store.database import connect
+from store.database import connect, transaction
 
 
 def run() -> None:
     given = context.config.attributes.get("engine")
     engine = given or connect(get_settings().database_url)
-    with engine.connect() as connection:
+    with transaction(engine) as connection:
         context.configure(connection=connection, target_metadata=Base.metadata)
-        with context.begin_transaction():
-            context.run_migrations()
-        connection.commit()
+        context.run_migrations()
     if given is None:
         engine.dispose()
 

@@ -20,12 +20,15 @@ _REASONING = re.compile(r"^\s*(?:<think>)?.*?</think>\s*", re.DOTALL)
 
 
 def decode_json(text: str, source: str) -> Any:
-    """Read what must be JSON. Raises AgentError PROTOCOL, quoting the beginning of what it is instead."""
+    """Read what must be JSON, fit to be stored. Raises AgentError PROTOCOL, quoting what it is instead."""
+    value = parse_json(text, source)
+    return json.loads(join_surrogates(json_text(value))) if _SURROGATE_ESCAPE.search(text) else value
+
+
+def parse_json(text: str, source: str) -> Any:
+    """Like `decode_json`, but halves of a character may be left: for pieces whose text is joined later."""
     try:
-        value = json.loads(text, parse_constant=_no_constant)
-        if not _SURROGATE_ESCAPE.search(text):
-            return value
-        return json.loads(join_surrogates(json_text(value)))
+        return json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         began = f"; it began: {excerpt(text)}" if text.strip() else " but with nothing"
         raise AgentError(ErrorKind.PROTOCOL, f"{source} did not answer in JSON{began}") from error

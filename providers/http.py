@@ -245,11 +245,9 @@ async def _refusal(response: httpx.Response, source: str) -> AgentError:
 
 def _checked(headers: Mapping[str, str], endpoint: Endpoint) -> dict[str, str]:
     """Refuse what HTTP cannot carry before httpx does: its complaint would quote the value."""
-    for name, value in {**headers, f"key of endpoint {endpoint.name!r}": endpoint.api_key.strip()}.items():
+    for name, value in {**headers, f"the key of endpoint {endpoint.name!r}": endpoint.api_key.strip()}.items():
         if not (value.isascii() and (value.isprintable() or not value)):
-            raise AgentError(
-                ErrorKind.CONFIG, f"{name}: holds a line break or a character that no HTTP header can carry"
-            )
+            raise AgentError(ErrorKind.CONFIG, f"{name} holds a line break or a character that HTTP cannot carry")
     for name in headers:
         if name.lower() in _OUR_HEADERS:
             raise AgentError(ErrorKind.CONFIG, f"the header {name!r} is set by the scheduler; take it out of the task")

@@ -62,7 +62,7 @@ def _unanswered_tools(new: Sequence[Any]) -> Any:
 
 
 def _is(message: Any, names: frozenset[str]) -> bool:
-    return isinstance(message, Mapping) and (message.get("type") or message.get("role")) in names
+    return isinstance(message, Mapping) and str(message.get("type") or message.get("role")) in names
 
 
 def _usage_of(answers: Sequence[Mapping[str, Any]]) -> Usage:

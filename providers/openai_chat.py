@@ -22,6 +22,7 @@ from providers.content import (
     excerpt,
     join_surrogates,
     json_text,
+    parse_json,
     plain_text,
     read_usage,
     without_reasoning,
@@ -135,7 +136,7 @@ async def _from_stream(response: httpx.Response, max_bytes: int) -> _Draft:
                 if event.data == "[DONE]":
                     break
                 if event.data:
-                    _add(draft, decode_json(event.data, source), source)
+                    _add(draft, parse_json(event.data, source), source)
                 if draft.chars > max_bytes:
                     raise AgentError(ErrorKind.PROTOCOL, f"{source}: the answer is longer than {max_bytes:,} bytes")
                 if draft.finish_reason and patience.when() is None:
@@ -202,7 +203,8 @@ def _verdict(draft: _Draft, request: AgentRequest, source: str) -> AgentResult:
     if reason == "error":
         raise AgentError(ErrorKind.REMOTE_FAILED, f"{source}: the model stopped with an error")
     if draft.tool_calls or reason in {"tool_calls", "function_call"}:
-        return AgentResult("requires_action", text, {"tool_calls": list(draft.tool_calls.values())}, usage=draft.usage)
+        calls = [{name: join_surrogates(said) for name, said in call.items()} for call in draft.tool_calls.values()]
+        return AgentResult("requires_action", text, {"tool_calls": calls}, usage=draft.usage)
     if not text.strip():
         why = "all of max_tokens went into reasoning" if reason == "length" else f"finish_reason {reason!r}"
         raise AgentError(ErrorKind.EMPTY, f"{source}: the model gave no answer ({why})")

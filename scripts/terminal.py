@@ -18,27 +18,34 @@ class Steps:
     def __init__(self, total: int) -> None:
         self._total = total
         self._number = 0
+        self._title = ""
         self._shown = ""
         self._moves = sys.stdout.isatty()
 
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
-        """Announce a step, and how long it took once it is done."""
+        """Announce a step, and on a terminal how long it took once it is done."""
         self._number += 1
+        self._title, self._shown = f"[{self._number}/{self._total}] {title}", ""
         started = time.monotonic()
-        self._title = f"[{self._number}/{self._total}] {title}"
         say(self._title, end="" if self._moves else "\n")
-        self._shown = ""
-        yield
+        try:
+            yield
+        except BaseException:
+            if self._moves:
+                say()
+            raise
         if self._moves:
-            say(f"\r{self._title} {'.' * 3} {time.monotonic() - started:.1f} s" + " " * len(self._shown))
+            line = f"{self._title} ({time.monotonic() - started:.1f} s)".ljust(len(self._title) + 2 + len(self._shown))
+            say("\r" + line[: shutil.get_terminal_size().columns - 1])
 
     def progress(self, state: str) -> None:
         """Show how far the step is; the same words twice are shown once."""
         if state == self._shown:
             return
         if self._moves:
-            say(f"\r{self._title} ... {state}".ljust(len(self._title) + 5 + len(self._shown)), end="")
+            line = f"{self._title}: {state}".ljust(len(self._title) + 2 + len(self._shown))
+            say("\r" + line[: shutil.get_terminal_size().columns - 1], end="")
         else:
             say(f"      {state}")
         self._shown = state

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, Engine, Row, create_engine, event, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -20,6 +20,7 @@ LOCK_WAIT_SECONDS = 3
 BUSY_SECONDS = 10  # SQLite has one writer: wait for it rather than fail
 
 DEADLOCK, LOCK_WAIT_TIMEOUT, DUPLICATE_KEY = 1213, 1205, 1062
+SAVEPOINT_GONE = 1305  # what a deadlock inside a savepoint looks like from outside: it took the savepoint with it
 
 
 class utc_now(FunctionElement[datetime]):
@@ -40,7 +41,9 @@ def _sqlite_now(*_: Any, **__: Any) -> str:
     return "(strftime('%Y-%m-%d %H:%M:%f', 'now') || '000')"
 
 
-def connect(url: str, *, pool_size: int = 5, wait_timeout: int | None = None) -> Engine:
+def connect(
+    url: str, *, pool_size: int = 5, wait_timeout: int | None = None, lock_wait: int = LOCK_WAIT_SECONDS
+) -> Engine:
     """Make an engine for MySQL/MariaDB or SQLite; connections are opened when first used.
 
     MySQL sessions run READ COMMITTED (at REPEATABLE READ an operator's open transaction hides due rows)
@@ -52,14 +55,15 @@ def connect(url: str, *, pool_size: int = 5, wait_timeout: int | None = None) ->
         return _connect_sqlite(parsed.database)
     session = [
         "time_zone='+00:00'",
-        f"innodb_lock_wait_timeout={LOCK_WAIT_SECONDS}",
+        f"innodb_lock_wait_timeout={lock_wait}",
         "sql_mode='STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'",
     ]
     if wait_timeout is not None:
         session.append(f"wait_timeout={wait_timeout}")
-    return create_engine(
+    engine = create_engine(
         parsed,
-        isolation_level="READ COMMITTED",
+        isolation_level="AUTOCOMMIT",
+        skip_autocommit_rollback=True,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=30,
@@ -73,23 +77,25 @@ def connect(url: str, *, pool_size: int = 5, wait_timeout: int | None = None) ->
         },
     )
 
+    @event.listens_for(engine, "connect")
+    def _read_committed(connection: Any, _: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+
+    return engine
+
 
 def _connect_sqlite(database: str | None) -> Engine:
     if database and database != ":memory:":
         Path(database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(f"sqlite:///{database}", connect_args={"timeout": BUSY_SECONDS})
+    engine = create_engine(
+        f"sqlite:///{database}", isolation_level="AUTOCOMMIT", connect_args={"timeout": BUSY_SECONDS}
+    )
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # SQLAlchemy's own BEGIN below, not the driver's late one
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute("PRAGMA foreign_keys=ON")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        # IMMEDIATE: a read that later writes would fail with "database is locked" at once, without waiting.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
 
@@ -98,7 +104,38 @@ def _connect_sqlite(database: str | None) -> Engine:
 def autocommit(engine: Engine) -> Iterator[Connection]:
     """Yield a connection on which every statement is its own transaction: no lock outlives it."""
     with engine.connect() as connection:
-        yield connection.execution_options(isolation_level="AUTOCOMMIT")
+        yield connection
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """Yield a connection inside one transaction: committed at the end, rolled back by an exception.
+
+    Engines are in AUTOCOMMIT, so that single statements, which are most, cost one round trip and not four.
+    """
+    # IMMEDIATE: a transaction that reads first and writes later would fail at once with "database is locked".
+    begin = "BEGIN IMMEDIATE" if engine.dialect.name == "sqlite" else "START TRANSACTION"
+    with engine.connect() as connection:
+        connection.exec_driver_sql(begin)
+        try:
+            yield connection
+            connection.exec_driver_sql("COMMIT")
+        except BaseException:
+            _roll_back(connection)
+            raise
+
+
+def _roll_back(connection: Connection) -> None:
+    """Undo the transaction; where even that fails, drop the session, which does the same.
+
+    A SystemExit inside a statement (beat's answer to SIGTERM) has dropped it already.
+    """
+    if connection.invalidated:
+        return
+    try:
+        connection.exec_driver_sql("ROLLBACK")
+    except SQLAlchemyError:
+        connection.invalidate()
 
 
 def read_clock(connection: Connection) -> datetime:
@@ -116,7 +153,7 @@ def error_code(error: DBAPIError) -> int | None:
 
 def is_contention(error: DBAPIError) -> bool:
     """True for a deadlock or a lock wait: the same statement may succeed at once."""
-    return error_code(error) in (DEADLOCK, LOCK_WAIT_TIMEOUT) or "database is locked" in str(error.orig)
+    return error_code(error) in (DEADLOCK, LOCK_WAIT_TIMEOUT, SAVEPOINT_GONE) or "database is locked" in str(error.orig)
 
 
 def is_duplicate(error: DBAPIError) -> bool:

@@ -3,10 +3,10 @@
 import uuid
 from datetime import datetime
 
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import Connection, Engine, delete, select
 
 from core.lifecycle import FINAL
-from store.database import autocommit
+from store.database import transaction
 from store.runs import TABLE, R
 
 BATCH = 500
@@ -18,17 +18,24 @@ def first_id_at(moment: datetime) -> str:
     return str(uuid.UUID(int=(milliseconds << 80) | (0x7 << 76) | (0b10 << 62)))
 
 
+def has_runs_before(connection: Connection, moment: datetime) -> bool:
+    """Tell whether there is anything to delete. Primary key."""
+    return connection.execute(select(R.id).where(R.id < first_id_at(moment)).limit(1)).first() is not None
+
+
 def purge_runs(engine: Engine, before: datetime) -> int:
-    """Delete final runs created before a moment; return how many. Primary key, 500 rows a transaction."""
+    """Delete final runs created before a moment, locked ones left for later; return how many.
+
+    Primary key, 500 rows a transaction.
+    """
     deleted, last, end = 0, "", first_id_at(before)
     while True:
-        with autocommit(engine) as connection:
-            found = connection.execute(
-                select(R.id, R.state).where(R.id > last, R.id < end).order_by(R.id).limit(BATCH)
-            ).all()
+        with transaction(engine) as tx:
+            page = select(R.id, R.state).where(R.id > last, R.id < end).order_by(R.id).limit(BATCH)
+            found = tx.execute(page.with_for_update(skip_locked=True)).all()
             if not found:
                 return deleted
             last = found[-1].id
             final = [row.id for row in found if row.state in FINAL]
             if final:
-                deleted += connection.execute(delete(TABLE).where(R.id.in_(final))).rowcount
+                deleted += tx.execute(delete(TABLE).where(R.id.in_(final))).rowcount

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Table, delete, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
 from core.lifecycle import State
 from models import BeatHeartbeat, SchedulerState, TaskRun, WorkerLease
-from store.database import AnyRow, read_clock, utc_now
+from store.database import AnyRow, is_duplicate, read_clock, utc_now
 
 LEASE: Table = WorkerLease.__table__  # type: ignore[assignment]
 BEAT: Table = BeatHeartbeat.__table__  # type: ignore[assignment]
@@ -73,8 +74,11 @@ def beat_alive(tx: Connection, beat: str) -> None:
     """Note that a beat ticks; the first call enters it. Primary key."""
     now = read_clock(tx)
     if tx.execute(update(BEAT).where(BEAT.c.id == beat).values(last_tick_at=now)).rowcount == 0:
+        # Found first and deleted by key: a DELETE that scans locks every row, and two new beats deadlock.
+        gone = tx.execute(select(BEAT.c.id).where(BEAT.c.last_tick_at < now - timedelta(days=1))).scalars().all()
+        for other in gone:
+            tx.execute(delete(BEAT).where(BEAT.c.id == other))
         tx.execute(insert(BEAT).values(id=beat, started_at=now, last_tick_at=now))
-        tx.execute(delete(BEAT).where(BEAT.c.last_tick_at < now - timedelta(days=1)))
 
 
 def newest_tick(connection: Connection) -> datetime | None:
@@ -89,18 +93,32 @@ def read_state(connection: Connection, name: str) -> str | None:
 
 
 def write_state(tx: Connection, name: str, value: str) -> None:
-    """Write a value that beats share. Primary key."""
+    """Write a value that beats share; where another beat enters it at the same moment, that one stands. Primary key."""
     now = read_clock(tx)
     statement = update(STATE).where(STATE.c.name == name).values(value=value, update_time=now)
     if tx.execute(statement).rowcount == 0:
-        tx.execute(insert(STATE).values(name=name, value=value, update_time=now))
+        _enter_state(tx, name, value, now)
 
 
 def take_turn(tx: Connection, name: str, every: timedelta) -> bool:
     """True for one beat only, once in `every`: who does the housekeeping now. Primary key."""
     now = read_clock(tx)
     row = tx.execute(select(STATE.c.update_time).where(STATE.c.name == name).with_for_update()).one_or_none()
-    if row is not None and row.update_time > now - every:
+    if row is None:
+        return _enter_state(tx, name, "", now)
+    if row.update_time > now - every:
         return False
     write_state(tx, name, "")
+    return True
+
+
+def _enter_state(tx: Connection, name: str, value: str, now: datetime) -> bool:
+    """Insert a value that is not there yet. False: another beat was faster."""
+    try:
+        with tx.begin_nested():
+            tx.execute(insert(STATE).values(name=name, value=value, update_time=now))
+    except IntegrityError as error:
+        if not is_duplicate(error):
+            raise
+        return False
     return True

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, exists, func, select, update
+from sqlalchemy import Connection, Table, Update, and_, exists, select, update
 
 from core.lifecycle import State
 from models import AgentEndpoint, PeriodicTask
@@ -21,7 +21,7 @@ DUE_INDEX = "FORCE INDEX (ix_periodic_task_due)"
 SCHEDULE_COLUMNS = (
     T.id, T.name, T.enabled, T.crontab, T.interval_seconds, T.rrule, T.run_at, T.timezone, T.dst_policy,
     T.calendar, T.calendar_roll, T.start_time, T.end_time, T.max_runs, T.jitter_seconds, T.catch_up,
-    T.catch_up_window_seconds, T.overlap, T.task_extra_config, T.next_run_at, T.run_count, T.create_time,
+    T.catch_up_window_seconds, T.overlap, T.task_extra_config, T.next_run_at, T.last_run_at, T.run_count, T.create_time,
 )  # fmt: skip
 
 
@@ -42,13 +42,14 @@ def probe(connection: Connection, since: datetime | None) -> Probe:
     """
     waiting = select(T.id).with_hint(TABLE, DUE_INDEX, "mysql").where(T.needs_arming == 1)
     broken = select(T.id).where(T.rearm_at <= utc_now())
-    due = select(func.min(T.next_run_at)).with_hint(TABLE, DUE_INDEX, "mysql").where(_runnable(since))
+    # ORDER BY … LIMIT 1 and not MIN(): with these conditions MIN() reads every idle row.
+    due = select(T.next_run_at).with_hint(TABLE, DUE_INDEX, "mysql").where(_runnable(since)).order_by(T.next_run_at)
     row = connection.execute(
         select(
             utc_now().label("now"),
             (exists(waiting) | exists(broken)).label("needs_arming"),
             exists(select(T.id).where(T.run_now > 0)).label("run_now"),
-            due.scalar_subquery().label("next_due"),
+            due.limit(1).scalar_subquery().label("next_due"),
         )
     ).one()
     return Probe(row.now, bool(row.needs_arming), bool(row.run_now), row.next_due)
@@ -75,12 +76,12 @@ def take_unarmed(tx: Connection, limit: int) -> Sequence[AnyRow]:
     )
     broken = (
         select(*columns)
-        .where(T.rearm_at <= utc_now(), T.needs_arming == 0)
+        .where(T.rearm_at <= utc_now())  # and no word of needs_arming: SQLite would walk that index instead
         .order_by(T.rearm_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return [*tx.execute(changed).all(), *tx.execute(broken).all()]
+    return list({row.id: row for row in (*tx.execute(changed).all(), *tx.execute(broken).all())}.values())
 
 
 def set_armed(tx: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -91,9 +92,9 @@ def set_armed(tx: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         rows,
         {
             "next_run_at": "DATETIME(6)",
-            "config_error": "TEXT",
-            "hint": "TEXT",
-            "armed_for": "TEXT",
+            "config_error": "VARCHAR(1000)",
+            "hint": "VARCHAR(200)",
+            "armed_for": "VARCHAR(65)",
             "rearm_at": "DATETIME(6)",
         },
     )
@@ -119,15 +120,17 @@ def take_run_now(tx: Connection, limit: int) -> Sequence[AnyRow]:
     return tx.execute(
         select(*SCHEDULE_COLUMNS, T.config_error, T.needs_arming)
         .where(T.run_now > 0)
-        .order_by(T.id)
+        .order_by(T.run_now, T.id)  # the order of the index
         .limit(limit)
         .with_for_update(skip_locked=True)
     ).all()
 
 
-def clear_run_now(tx: Connection, task_ids: Sequence[int], now: datetime) -> None:
-    """The manual runs exist now: set the flag back. Primary key."""
-    tx.execute(update(TABLE).where(T.id.in_(task_ids)).values(run_now=0, last_run_at=now))
+def clear_run_now(tx: Connection, task_ids: Sequence[int], started: Sequence[int | None], now: datetime) -> None:
+    """The manual runs exist now: set the flag back, and note the time where one really starts. Primary key."""
+    tx.execute(_by_id(task_ids).values(run_now=0))
+    if started:
+        tx.execute(_by_id(started).values(last_run_at=now))
 
 
 def advance(tx: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -136,23 +139,24 @@ def advance(tx: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         tx,
         TABLE,
         rows,
-        {"next_run_at": "DATETIME(6)", "last_run_at": "DATETIME(6)", "run_count": "BIGINT", "hint": "TEXT"},
+        {"next_run_at": "DATETIME(6)", "last_run_at": "DATETIME(6)", "run_count": "BIGINT", "hint": "VARCHAR(200)"},
     )
 
 
 def mark_for_arming(tx: Connection, task_ids: Sequence[int]) -> None:
     """Send rows back to arming, which will say what is wrong with them. Primary key."""
-    tx.execute(update(TABLE).where(T.id.in_(task_ids)).values(armed_for=""))
+    tx.execute(_by_id(task_ids).values(armed_for=""))
 
 
-def rearm_where_zone_is_default(tx: Connection) -> int:
-    """The TIMEZONE setting changed: rows that name no zone are armed again. Scans the table, once a change."""
-    return tx.execute(update(TABLE).where(T.timezone.is_(None), T.armed_for.is_not(None)).values(armed_for="")).rowcount
+def _by_id(task_ids: Sequence[int | None]) -> Update:
+    """Update rows by key: in a small table the optimizer would rather scan, and wait for every lock there is."""
+    return update(TABLE).where(T.id.in_(task_ids)).with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql")
 
 
-def rearm_all(tx: Connection) -> int:
-    """The time-zone data changed: every row is armed again. Scans the table, once a change."""
-    return tx.execute(update(TABLE).where(T.armed_for.is_not(None)).values(armed_for="")).rowcount
+def armed_after(tx: Connection, last: int, *, only_default_zone: bool, limit: int = 1000) -> list[int]:
+    """Name armed rows beyond an id, those that name no zone where asked. Primary key."""
+    bounds = [T.id > last, T.armed_for.is_not(None), *([T.timezone.is_(None)] if only_default_zone else [])]
+    return list(tx.execute(select(T.id).where(*bounds).order_by(T.id).limit(limit)).scalars())
 
 
 def record_outcome(connection: Connection, task_id: int, state: State) -> None:

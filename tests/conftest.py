@@ -57,8 +57,13 @@ def empty_broker_url(valkey: ValkeyServer) -> str:
 @pytest.fixture(params=DATABASES)
 def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A fresh database without tables, gone after the test, on each kind of server in turn."""
+    yield from fresh_database(request, tmp_path)
+
+
+def fresh_database(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
+    """Make the database of a fixture that is parametrised over DATABASES, whatever its scope."""
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'scheduler.db'}"
+        yield f"sqlite:///{folder / 'scheduler.db'}"
         return
     name = f"test_{uuid.uuid4().hex[:12]}"
     if request.param == "mysql":

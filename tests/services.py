@@ -216,6 +216,7 @@ class MariaDBServer(_Server):
             "--no-defaults",
             *self._account,
             f"--datadir={self.directory}/data",
+            f"--tmpdir={self.directory}",  # a starting server deletes every #sql* file of its tmpdir, another's too
             f"--socket={self.socket}",
             f"--pid-file={self.directory}/pid",
             f"--port={self.port}",

@@ -99,6 +99,7 @@ CREATE TABLE task_run (
   CONSTRAINT ck_task_run_origin CHECK (origin IN ('schedule', 'manual', 'api', 'backfill')),
   CONSTRAINT ck_task_run_state CHECK (state IN
     ('PENDING', 'QUEUED', 'STARTED', 'RETRY', 'SUCCESS', 'FAILURE', 'REVOKED', 'SKIPPED', 'REQUIRES_ACTION')),
+  CONSTRAINT ck_task_run_no_padding CHECK (RIGHT(state, 1) <> ' ' AND RIGHT(origin, 1) <> ' '),
   CONSTRAINT ck_task_run_priority CHECK (priority BETWEEN 0 AND 9),
   CONSTRAINT ck_task_run_attempt CHECK (attempt >= 0),
   CONSTRAINT ck_task_run_started CHECK (state <> 'STARTED' OR (worker IS NOT NULL AND deadline_at IS NOT NULL)),

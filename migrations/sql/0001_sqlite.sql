@@ -1,6 +1,8 @@
 -- The first schema, for SQLite 3.37+ (the embedded default). Statements end with a semicolon before a blank line.
 -- Every time is UTC in a DATETIME(6); only run_at, start_time and end_time are wall-clock times of the row's zone.
 -- task_extra_config is text: broken JSON must reach the row and be explained there.
+-- Times are compared as text, so those the system reads must be written as 2026-12-31 09:00:00; shorter is allowed.
+-- HEX(NULL) is '' here, hence the IIF.
 
 CREATE TABLE periodic_task (
   id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
@@ -36,22 +38,38 @@ CREATE TABLE periodic_task (
   hint TEXT NULL,
   armed_for TEXT NULL,
   rearm_at DATETIME(6) NULL,
-  schedule_fingerprint TEXT GENERATED ALWAYS AS (enabled || '|' || COALESCE(HEX(crontab), '-') || '|' || COALESCE(interval_seconds, '-') || '|' || COALESCE(HEX(rrule), '-')
-    || '|' || COALESCE(run_at, '-') || '|' || COALESCE(HEX(timezone), '-') || '|' || COALESCE(HEX(dst_policy), '-')
-    || '|' || COALESCE(HEX(calendar), '-') || '|' || HEX(calendar_roll) || '|' || COALESCE(start_time, '-')
-    || '|' || COALESCE(end_time, '-') || '|' || COALESCE(max_runs, '-') || '|' || jitter_seconds) VIRTUAL,
-  checked_fingerprint TEXT GENERATED ALWAYS AS (COALESCE(HEX(task_extra_config), '-') || '|' || HEX(catch_up) || '|' || catch_up_window_seconds || '|' || HEX(overlap)) VIRTUAL,
-  needs_arming TINYINT(1) GENERATED ALWAYS AS (CASE WHEN armed_for = (enabled || '|' || COALESCE(HEX(crontab), '-') || '|' || COALESCE(interval_seconds, '-') || '|' || COALESCE(HEX(rrule), '-')
-    || '|' || COALESCE(run_at, '-') || '|' || COALESCE(HEX(timezone), '-') || '|' || COALESCE(HEX(dst_policy), '-')
-    || '|' || COALESCE(HEX(calendar), '-') || '|' || HEX(calendar_roll) || '|' || COALESCE(start_time, '-')
-    || '|' || COALESCE(end_time, '-') || '|' || COALESCE(max_runs, '-') || '|' || jitter_seconds
-    || ':' || COALESCE(HEX(task_extra_config), '-') || '|' || HEX(catch_up) || '|' || catch_up_window_seconds || '|' || HEX(overlap)) THEN 0 ELSE 1 END) STORED,
+  schedule_fingerprint TEXT GENERATED ALWAYS AS (
+    enabled || '|' || IIF(crontab IS NULL, '-', HEX(crontab)) || '|' || IIF(interval_seconds IS NULL, '-', HEX(interval_seconds)) || '|' ||
+    IIF(rrule IS NULL, '-', HEX(rrule)) || '|' || IIF(run_at IS NULL, '-', HEX(run_at)) || '|' ||
+    IIF(timezone IS NULL, '-', HEX(timezone)) || '|' || IIF(dst_policy IS NULL, '-', HEX(dst_policy)) || '|' ||
+    IIF(calendar IS NULL, '-', HEX(calendar)) || '|' || HEX(calendar_roll) || '|' ||
+    IIF(start_time IS NULL, '-', HEX(start_time)) || '|' || IIF(end_time IS NULL, '-', HEX(end_time)) || '|' ||
+    IIF(max_runs IS NULL, '-', HEX(max_runs)) || '|' || jitter_seconds) VIRTUAL,
+  checked_fingerprint TEXT GENERATED ALWAYS AS (
+    IIF(task_extra_config IS NULL, '-', HEX(task_extra_config)) || '|' || HEX(catch_up) || '|' ||
+    catch_up_window_seconds || '|' || HEX(overlap)) VIRTUAL,
+  needs_arming TINYINT(1) GENERATED ALWAYS AS (CASE WHEN armed_for = (
+    enabled || '|' || IIF(crontab IS NULL, '-', HEX(crontab)) || '|' || IIF(interval_seconds IS NULL, '-', HEX(interval_seconds)) || '|' ||
+    IIF(rrule IS NULL, '-', HEX(rrule)) || '|' || IIF(run_at IS NULL, '-', HEX(run_at)) || '|' ||
+    IIF(timezone IS NULL, '-', HEX(timezone)) || '|' || IIF(dst_policy IS NULL, '-', HEX(dst_policy)) || '|' ||
+    IIF(calendar IS NULL, '-', HEX(calendar)) || '|' || HEX(calendar_roll) || '|' ||
+    IIF(start_time IS NULL, '-', HEX(start_time)) || '|' || IIF(end_time IS NULL, '-', HEX(end_time)) || '|' ||
+    IIF(max_runs IS NULL, '-', HEX(max_runs)) || '|' || jitter_seconds
+    || ':' ||
+    IIF(task_extra_config IS NULL, '-', HEX(task_extra_config)) || '|' || HEX(catch_up) || '|' ||
+    catch_up_window_seconds || '|' || HEX(overlap)) THEN 0 ELSE 1 END) STORED,
   create_time DATETIME(6) NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'),
   update_time DATETIME(6) NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'),
   create_by VARCHAR(100) NULL,
   update_by VARCHAR(100) NULL,
-  CONSTRAINT ck_periodic_task_run_count CHECK (run_count >= 0),
-  CONSTRAINT ck_periodic_task_failures CHECK (consecutive_failures >= 0));
+  CONSTRAINT ck_periodic_task_run_count CHECK (typeof(run_count) = 'integer' AND run_count >= 0),
+  CONSTRAINT ck_periodic_task_failures CHECK (typeof(consecutive_failures) = 'integer' AND consecutive_failures >= 0),
+  CONSTRAINT ck_periodic_task_next_run_at CHECK (next_run_at IS NULL OR
+    IFNULL(strftime('%Y-%m-%d %H:%M:%S', substr(next_run_at, 1, 19)) GLOB substr(next_run_at, 1, 19) || '*', 0)
+    AND ltrim(substr(next_run_at, 20), '.0123456789') = ''),
+  CONSTRAINT ck_periodic_task_last_run_at CHECK (last_run_at IS NULL OR
+    IFNULL(strftime('%Y-%m-%d %H:%M:%S', substr(last_run_at, 1, 19)) GLOB substr(last_run_at, 1, 19) || '*', 0)
+    AND ltrim(substr(last_run_at, 20), '.0123456789') = ''));
 
 CREATE UNIQUE INDEX uq_periodic_task_name ON periodic_task (name);
 
@@ -100,7 +118,10 @@ CREATE TABLE task_run (
   CONSTRAINT ck_task_run_priority CHECK (priority BETWEEN 0 AND 9),
   CONSTRAINT ck_task_run_attempt CHECK (attempt >= 0),
   CONSTRAINT ck_task_run_started CHECK (state <> 'STARTED' OR (worker IS NOT NULL AND deadline_at IS NOT NULL)),
-  CONSTRAINT ck_task_run_failure CHECK (state NOT IN ('FAILURE', 'SKIPPED') OR error IS NOT NULL));
+  CONSTRAINT ck_task_run_failure CHECK (state NOT IN ('FAILURE', 'SKIPPED') OR error IS NOT NULL),
+  CONSTRAINT ck_task_run_ready_at CHECK (ready_at IS NULL OR
+    IFNULL(strftime('%Y-%m-%d %H:%M:%S', substr(ready_at, 1, 19)) GLOB substr(ready_at, 1, 19) || '*', 0)
+    AND ltrim(substr(ready_at, 20), '.0123456789') = ''));
 
 CREATE UNIQUE INDEX uq_task_run_moment ON task_run (periodic_task_id, origin, scheduled_for);
 

@@ -2,37 +2,49 @@
 
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Final
 
+from packaging.requirements import Requirement
+
 PROJECT: Final = Path(__file__).resolve().parents[2]
-VENV_BIN: Final = Path(sys.executable).parent  # not resolved: the link in .venv/bin is what makes it a venv
 LEFT_OUT: Final = shutil.ignore_patterns(
     ".git", ".venv", ".env", "data", "*.log", "*.sock", "*.pid", "__pycache__", ".*_cache", ".hypothesis"
 )
+SCRIPTS: Final = {
+    "pip": "pip",
+    "supervisord": "supervisor.supervisord",
+    "supervisorctl": "supervisor.supervisorctl",
+    "celery": "celery",
+}
 
 
 def as_ordinary_user() -> list[str]:
-    """Prefix a command so that it runs as `nobody`; nothing when this is no root already.
-
-    Where Python itself lives in root's home, the right to read files is kept (and none to write them).
-    """
+    """Prefix a command so that it runs as `nobody`; nothing when this is no root already."""
     if os.geteuid() != 0:
         return []
     nobody = pwd.getpwnam("nobody")
-    drop = ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
-    reads = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
-    for command in (drop, [*drop, *reads]):
-        if subprocess.run([*command, sys.executable, "-c", ""], capture_output=True, check=False).returncode == 0:
-            return command
-    raise AssertionError(f"user nobody cannot run {sys.executable}, not even with CAP_DAC_READ_SEARCH")
+    return ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
+
+
+def ordinary_python() -> str:
+    """Find this version of Python where the ordinary user may run it: ours may live in root's home."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    for python in (os.path.realpath(sys.executable), f"/usr/local/bin/{version}", f"/usr/bin/{version}"):
+        probe = [*as_ordinary_user(), "bash", "-c", 'exec "$0" -c ""', python]
+        if subprocess.run(probe, capture_output=True, check=False).returncode == 0:
+            return python
+    raise AssertionError(f"an ordinary user can run no {version}; install one in /usr, or run the tests without root")
 
 
 @dataclass(frozen=True)
@@ -46,7 +58,7 @@ class Done:
 
 @dataclass
 class Workplace:
-    """A project folder and a shell in it. Commands run with the test's virtual environment activated."""
+    """A project folder and a shell in it, with the folder's virtual environment activated."""
 
     folder: Path
     home: Path
@@ -55,8 +67,8 @@ class Workplace:
     @property
     def environment(self) -> dict[str, str]:
         return {
-            "PATH": f"{VENV_BIN}:/usr/local/bin:/usr/bin:/bin",
-            "VIRTUAL_ENV": str(VENV_BIN.parent),
+            "PATH": f"{self.folder}/.venv/bin:/usr/local/bin:/usr/bin:/bin",
+            "VIRTUAL_ENV": f"{self.folder}/.venv",
             "HOME": str(self.home),
             "LANG": "C.UTF-8",
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -101,9 +113,58 @@ def workplace(settings: Mapping[str, str], name: str = "智能体 scheduler (a c
     home = Path(tempfile.mkdtemp(prefix="w-", dir="/tmp"))
     folder = home / name
     shutil.copytree(PROJECT, folder, ignore=LEFT_OUT)
+    _make_venv(folder / ".venv")
     if as_ordinary_user():
         subprocess.run(["chown", "-R", "nobody:", str(home)], check=True)
     try:
         yield Workplace(folder, home, dict(settings))
     finally:
         shutil.rmtree(home, ignore_errors=True)
+
+
+def _make_venv(venv: Path) -> None:
+    """Make a virtual environment with what the product needs and nothing of what the tests need besides.
+
+    The packages are ours, by link, or as a copy where only root may look; pip adds what this Python needs besides.
+    """
+    subprocess.run([ordinary_python(), "-m", "venv", "--without-pip", str(venv)], check=True)
+    (packages,) = venv.glob("lib/python3*/site-packages")
+    ours = Path(sysconfig.get_path("purelib"))
+    readable = subprocess.run([*as_ordinary_user(), "ls", str(ours)], capture_output=True, check=False).returncode == 0
+    for name in _top_level_names({"pip", *_named_in("requirements.txt"), *_named_in("requirements-embedded.txt")}):
+        if readable:
+            (packages / name).symlink_to(ours / name)
+        elif (ours / name).is_dir():
+            shutil.copytree(ours / name, packages / name)
+        else:
+            shutil.copy(ours / name, packages / name)
+    for name, module in SCRIPTS.items():
+        script = venv / "bin" / name
+        script.write_text(f"""#!/bin/sh\nexec "$(dirname "$0")/python" -m {module} "$@"\n""")
+        script.chmod(0o755)
+    pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "-r", str(PROJECT / "requirements.txt")], check=True)
+    for stamp in (".installed-run", ".installed-dev"):
+        (venv / stamp).touch()
+
+
+def _named_in(requirements: str) -> set[str]:
+    lines = (PROJECT / requirements).read_text().splitlines()
+    return {Requirement(line.partition("#")[0]).name for line in lines if re.match(r"\w", line)}
+
+
+def _top_level_names(wanted: set[str]) -> set[str]:
+    """Name what the wanted distributions, and those they require, have put into site-packages."""
+    seen: set[str] = set()
+    names: set[str] = set()
+    while wanted:
+        name = wanted.pop()
+        seen.add(name)
+        try:
+            found = distribution(name)
+        except PackageNotFoundError:  # optional, as the Valkey wheel is
+            continue
+        names |= {path.parts[0] for path in found.files or ()} - {"..", "__pycache__"}
+        needs = map(Requirement, found.requires or ())
+        wanted |= {need.name for need in needs if not need.marker or need.marker.evaluate({"extra": ""})} - seen
+    return names

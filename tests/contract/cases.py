@@ -71,6 +71,7 @@ CASES = [
 ]
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+every_asking = pytest.mark.parametrize("case", [case for case in CASES if case.asks_humans], ids=lambda case: case.name)
 every_stream = pytest.mark.parametrize("case", [case for case in CASES if case.streams], ids=lambda case: case.name)
 
 

@@ -6,8 +6,7 @@ every dialect meets every fault.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -47,28 +46,34 @@ class Received:
 @dataclass
 class FakeAgent:
     fault: str = "ok"
+    scripted: Answer | None = None
+    """Answer this, whatever is asked."""
     requests: list[Received] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a caller closes its connection before the answer is complete."""
     url: str = ""
     _server: asyncio.Server | None = None
-    _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    _writers: dict[asyncio.Task[None], asyncio.StreamWriter] = field(default_factory=dict)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=2048)
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         assert self._server is not None
         self._server.close()
-        for writer in list(self._writers):
+        for writer in self._writers.values():
             writer.transport.abort()
+        if self._writers:
+            await asyncio.wait(list(self._writers))
         await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
+        task = asyncio.current_task()
+        assert task is not None
+        self._writers[task] = writer
         try:
             while (received := await _read_request(reader)) is not None:
                 self.requests.append(received)
@@ -77,7 +82,7 @@ class FakeAgent:
         except (ConnectionError, asyncio.IncompleteReadError):
             self.gone.set()
         finally:
-            self._writers.discard(writer)
+            del self._writers[task]
             writer.close()
 
     async def _reply(self, received: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -86,9 +91,12 @@ class FakeAgent:
             return _whole(writer, 200, b"{}")
         if received.path.endswith("/chat/threads"):
             return _whole(writer, 200, b'{"thread_id": "thread-1", "metadata": {}}')
+        if self.fault == "slow_refusal":
+            _head(writer, 401, {"Content-Type": "text/plain", "Transfer-Encoding": "chunked"})
+            await _endlessly(reader, writer, b"no ")
         if self._refused(received, writer):
             return None
-        answer = answers(received.path, received.json or {}, self.fault)
+        answer = self.scripted or answers(received.path, received.json or {}, self.fault)
         if answer is None:
             return _whole(writer, 404, b'{"detail": "Not Found"}')
         return await self._transmit(answer, reader, writer)
@@ -128,9 +136,11 @@ class FakeAgent:
         if self.fault == "reset":
             return writer.transport.abort()
         head = {"Content-Type": answer.content_type, "Transfer-Encoding": "chunked", "X-Request-Id": REQUEST_ID}
-        _head(writer, 200, head)
+        _head(writer, 200, {**head, "Content-Encoding": answer.content_encoding})
         for frame in await self._spoiled(answer, reader, writer):
             _chunk(writer, frame)
+        if self.fault == "hang_after":
+            await _until_gone(reader)
         if self.fault == "cut":
             await writer.drain()
             return writer.close()
@@ -197,11 +207,9 @@ def _whole(writer: asyncio.StreamWriter, status: int, body: bytes, headers: dict
     writer.write(body)
 
 
-@asynccontextmanager
-async def refusing_port() -> AsyncIterator[str]:
-    """An address where nobody listens: taken, so that nobody else gets it, and never served."""
-    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    server.close()
-    await server.wait_closed()
-    yield f"http://127.0.0.1:{port}"
+def free_port() -> int:
+    """A port where nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -16,6 +16,7 @@ class Answer:
     frames: list[bytes]
     closing: int = 1
     """How many frames at the end prove that the answer is whole."""
+    content_encoding: str = "identity"
 
 
 def refusal(path: str, status: int, code: str) -> bytes:

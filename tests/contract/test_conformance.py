@@ -17,12 +17,13 @@ from tests.contract.cases import (
     Case,
     answer_to,
     attempt,
+    every_asking,
     every_case,
     every_stream,
     failure_of,
     raised,
 )
-from tests.contract.fake_agent import REQUEST_ID, THROTTLES, FakeAgent, refusing_port
+from tests.contract.fake_agent import REQUEST_ID, THROTTLES, FakeAgent, free_port
 from tests.contract.fake_dialects import ANSWER, INPUT_TOKENS, INTERRUPT, OLD_ANSWER, OUTPUT_TOKENS
 
 
@@ -78,10 +79,8 @@ def test_an_error_inside_http_200_is_a_failure(case: Case) -> None:
     assert any(said in error.message for said in ("处理请求时出错", "工具调用失败", "模型崩溃", "下游失败"))
 
 
-@every_case
+@every_asking
 def test_a_question_for_a_human_is_neither_success_nor_failure(case: Case) -> None:
-    if not case.asks_humans:
-        pytest.skip("this platform has no such answer")
     result, _ = answer_to(case, "requires_action")
 
     assert result.status == "requires_action"
@@ -169,14 +168,19 @@ def test_a_stream_that_ends_politely_without_its_proof_is_no_answer(case: Case) 
 
 
 @every_case
-@pytest.mark.parametrize("fault", ["drip", "stall", "silent", "heartbeats"])
-def test_whatever_the_other_side_does_the_deadline_holds(case: Case, fault: str) -> None:
-    began = time.monotonic()
-    error = failure_of(case, fault, timeout=SHORT)
+def test_whatever_the_other_side_does_the_deadline_holds(case: Case) -> None:
+    async def verdict(fault: str) -> None:
+        async with FakeAgent(fault) as fake:
+            began = time.monotonic()
+            error = await raised(attempt(case, fake.url, timeout=SHORT))
+            assert SHORT <= time.monotonic() - began < SHORT + 1.5, fault
+            assert error.kind is ErrorKind.TIMEOUT, fault
+            assert f"{SHORT:g} s" in error.message
 
-    assert error.kind is ErrorKind.TIMEOUT
-    assert SHORT <= time.monotonic() - began < SHORT + 0.5
-    assert f"{SHORT:g} s" in error.message
+    async def scene() -> None:
+        await asyncio.gather(*map(verdict, ("drip", "stall", "silent", "heartbeats")))
+
+    asyncio.run(scene())
 
 
 @every_case
@@ -198,13 +202,10 @@ def test_a_redirect_is_refused_and_names_the_target_without_its_query(case: Case
 
 @every_case
 def test_a_refused_connection_says_that_nothing_was_sent(case: Case) -> None:
-    async def scene() -> None:
-        async with refusing_port() as url:
-            error = await raised(attempt(case, url))
-        assert error.kind is ErrorKind.CONNECT
-        assert "nothing was sent" in error.message
+    error = asyncio.run(raised(attempt(case, f"http://127.0.0.1:{free_port()}")))
 
-    asyncio.run(scene())
+    assert error.kind is ErrorKind.CONNECT
+    assert "nothing was sent" in error.message
 
 
 @every_case
@@ -235,7 +236,7 @@ def test_a_cancelled_call_ends_at_once_and_hangs_up(case: Case) -> None:
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await task
-                assert time.monotonic() - began < 0.5
+                assert time.monotonic() - began < 1
                 await fake.gone.wait()
 
     asyncio.run(scene())

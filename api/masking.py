@@ -1,0 +1,104 @@
+"""What an answer may show of a row: never a secret."""
+
+import json
+import re
+from collections.abc import Iterable
+from math import isfinite
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from pydantic import SecretStr
+
+from config import Settings
+from logger import redact
+
+HIDDEN: Final = "***"
+SHORTEST_SECRET: Final = 8  # hiding a shorter one everywhere would take ordinary answers apart
+MAX_DEPTH: Final = 100
+PLAIN_HEADERS: Final = {"accept", "accept-language", "content-type", "user-agent"}
+
+_SECRET_NAME: Final = re.compile(
+    r"(?i)authori[sz]ation|cookie|credential|secret|passw|passphrase|token(?!s)|signature|"
+    r"(?:api|access|private|app)[-_]?key|(?:^|[-_])(?:auth|key|pwd|pass|sig|sign)$"
+)
+_SECRET_PARAMETER: Final = re.compile(r"(?i)([?&](?:[\w-]*key|sig|sign|signature|code)=)[^&#\s\"']+")
+
+
+class Mask:
+    """Hides the values of this installation's secret settings wherever they turn up."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._known = sorted({text for text in _secrets_of(settings) if len(text) >= SHORTEST_SECRET}, key=len)[::-1]
+
+    def answer(self, text: str | None) -> str | None:
+        """Show an agent's answer unchanged but for the secrets of the settings."""
+        if text:
+            for secret in self._known:
+                text = text.replace(secret, HIDDEN)
+        return text
+
+    def answer_json(self, text: str | None) -> Any:
+        """Show a structured answer as a value, as `answer` does; text that is no plain JSON as text."""
+        shown = self.answer(text)
+        try:
+            return None if shown is None else _plain(json.loads(shown))
+        except (ValueError, RecursionError):
+            return shown
+
+    def prose(self, text: str | None) -> str | None:
+        """Show an error or a hint without anything that looks like a key, a token or a password."""
+        shown = self.answer(text)
+        return _SECRET_PARAMETER.sub(rf"\1{HIDDEN}", redact(shown)) if shown else shown
+
+    def config(self, text: str | None) -> Any:
+        """Show `task_extra_config` as a value, secrets by their names hidden; what is no plain JSON as text."""
+        try:
+            return None if text is None else self._hide(_plain(json.loads(text)))
+        except (ValueError, RecursionError):
+            return self.prose(text)
+
+    def _hide(self, value: Any, *, of_headers: bool = False) -> Any:
+        if isinstance(value, dict):
+            return {
+                name: HIDDEN
+                if inner is not None and _is_secret(name, of_headers=of_headers)
+                else self._hide(inner, of_headers=name.lower() == "headers")
+                for name, inner in value.items()
+            }
+        if isinstance(value, list):
+            return [self._hide(inner) for inner in value]
+        return self.prose(value) if isinstance(value, str) else value
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """Check that every JSON reader can read it back. Raises ValueError: too deep, infinite, half a character."""
+    if depth > MAX_DEPTH:
+        raise ValueError("nested too deeply")
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError("no finite number")
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            name.encode()
+            _plain(inner, depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            _plain(inner, depth + 1)
+    elif isinstance(value, str):
+        value.encode()
+    return value
+
+
+def _is_secret(name: str, *, of_headers: bool) -> bool:
+    """True for a name that stands for a secret, and for every header but the plainest: any may carry a key."""
+    return bool(_SECRET_NAME.search(name)) or (of_headers and name.lower() not in PLAIN_HEADERS)
+
+
+def _secrets_of(settings: Settings) -> Iterable[str]:
+    for name, value in settings:
+        if isinstance(value, SecretStr):
+            whole = value.get_secret_value()
+            yield from (part.rpartition(":")[0].strip() for part in whole.split(",") if name == "api_tokens")
+            yield whole
+    for url in (settings.database_url, *settings.broker_url.split(";")):
+        password = urlsplit(url).password or ""
+        yield from (password, unquote(password))

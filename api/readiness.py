@@ -1,0 +1,152 @@
+"""Can the whole do its work? Checks of the database, its schema, the broker, beats and workers."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Final
+
+from pydantic import BaseModel
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.bounded import SingleFlight
+from api.broker_look import BrokerLook, look_at_broker
+from config import Settings
+from logger import redact
+from store import overview
+from store.database import autocommit
+from store.migrate import newest_revision
+from store.overview import SignsOfLife
+
+CHECK_SECONDS: Final = 2.0
+TICK_GRACE: Final = timedelta(seconds=10)
+
+MENDS: Final[Mapping[str, str]] = {
+    "database": "Start the database, or correct DATABASE_URL.",
+    "schema": "Run: make migrate",
+    "broker": "Start Redis or Valkey, or correct CELERY_BROKER_URL or REDIS_URL. Runs wait in the database meanwhile.",
+    "beat": "Start beat: python run_beat.py (or supervisorctl -c supervisord.conf start celery-beat). See logs/.",
+    "worker": "Start a worker: python run_worker.py (or supervisorctl -c supervisord.conf start celery-worker). "
+    "See logs/.",
+}
+
+logger = logging.getLogger("api")
+
+
+class Standing(StrEnum):
+    """UNKNOWN: what the check needs has failed itself."""
+
+    OK = "ok"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+class Check(BaseModel):
+    """One thing that must hold, and what to do where it does not. Public: names no host and no address."""
+
+    name: str
+    state: Standing
+    detail: str
+    mend: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerLook:
+    """What one look at the database saw; `signs` only where the schema is the one this code needs."""
+
+    problem: str | None = None
+    revision: str | None = None
+    signs: SignsOfLife | None = None
+
+
+def tick_limit(settings: Settings) -> timedelta:
+    """Say how old the newest tick of a living beat may be."""
+    return 3 * timedelta(seconds=settings.poll_seconds) + TICK_GRACE
+
+
+class Readiness:
+    """Looks at the database and the broker at the same time, and judges what it saw."""
+
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        self.broker = SingleFlight(lambda: look_at_broker(settings), CHECK_SECONDS)
+        self._ledger = SingleFlight(self._look_at_ledger, CHECK_SECONDS)
+        self._engine = engine
+        self._limit = tick_limit(settings)
+        self._needed = newest_revision()
+        self._failing: list[str] = []
+
+    async def checks(self) -> list[Check]:
+        """Make every check, in the order in which they build on each other. At most CHECK_SECONDS."""
+        ledger, broker = await asyncio.gather(self._ledger.ask(), self.broker.ask())
+        late = f"no answer within {CHECK_SECONDS:g} s"
+        ledger, broker = ledger or LedgerLook(problem=late), broker or BrokerLook(problem=late)
+        found = judge(ledger, broker, self._needed, self._limit)
+        self._note(found, {"database": ledger.problem, "broker": broker.problem})
+        return found
+
+    def close(self) -> None:
+        """Ask no more."""
+        self.broker.close()
+        self._ledger.close()
+
+    def _look_at_ledger(self) -> LedgerLook:
+        try:
+            with autocommit(self._engine) as connection:
+                revision = overview.schema_revision(connection)
+                signs = overview.signs_of_life(connection) if revision == self._needed else None
+        except SQLAlchemyError as error:
+            return LedgerLook(problem=redact(str(getattr(error, "orig", error))))
+        return LedgerLook(revision=revision, signs=signs)
+
+    def _note(self, found: list[Check], problems: Mapping[str, str | None]) -> None:
+        """Log a change, with the cause that the answer leaves out; probes come every few seconds."""
+        failing = [check.name for check in found if check.state is not Standing.OK]
+        if failing != self._failing:
+            causes = [f"{c.name} {c.state}: {problems.get(c.name) or c.detail}" for c in found if c.name in failing]
+            logger.warning("not ready: %s", "; ".join(causes)) if failing else logger.info("ready")
+        self._failing = failing
+
+
+def judge(ledger: LedgerLook, broker: BrokerLook, needed: str | None, limit: timedelta) -> list[Check]:
+    """Turn what was seen into checks. `needed` is the schema's revision, `limit` the age of a living beat's tick."""
+    return [
+        _check("database", ledger.problem is None, "answers", "does not answer"),
+        _check_schema(ledger, needed),
+        _check("broker", broker.problem is None, "answers", "does not answer"),
+        *(_check_life(ledger.signs, limit) if ledger.signs else (_unknown("beat"), _unknown("worker"))),
+    ]
+
+
+def _check_schema(ledger: LedgerLook, needed: str | None) -> Check:
+    if ledger.problem is not None:
+        return _unknown("schema")
+    found = ledger.revision or "none"
+    return _check("schema", ledger.revision == needed, f"revision {found}", f"revision {found}, needed {needed}")
+
+
+def _check_life(signs: SignsOfLife, limit: timedelta) -> tuple[Check, Check]:
+    if signs.newest_tick is None:
+        beat = _check("beat", False, "", "no beat has ticked yet")
+    else:
+        age = signs.now - signs.newest_tick
+        told = f"newest tick {age.total_seconds():.1f} s ago, at most {limit.total_seconds():g} s allowed"
+        beat = _check("beat", age < limit, told, told)
+    return beat, _check("worker", signs.workers > 0, f"{signs.workers} with a lease", "no worker holds a lease")
+
+
+def _check(name: str, holds: bool, detail: str, otherwise: str) -> Check:
+    if holds:
+        return Check(name=name, state=Standing.OK, detail=detail)
+    return Check(name=name, state=Standing.FAILED, detail=otherwise, mend=MENDS[name])
+
+
+def _unknown(name: str) -> Check:
+    return Check(name=name, state=Standing.UNKNOWN, detail="the database and its schema must be in order first")
+
+
+def is_ready(checks: Iterable[Check]) -> bool:
+    """True where everything holds."""
+    return all(check.state is Standing.OK for check in checks)

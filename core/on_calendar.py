@@ -1,0 +1,199 @@
+"""A cadence that keeps to a calendar: closed days left out, or their moments rolled to an open one.
+
+Days are those of the row's zone. A rolled moment keeps its wall-clock time; those that meet there are one. So on
+the open day after a holiday week a `0 9 * * *` runs once. Sessions are moments in UTC, whatever the row's zone.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from functools import cached_property, lru_cache
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+from core.cadence import MICROSECOND, Cadence
+from core.calendar_data import CalendarError
+from core.calendars import (
+    NO_OVERRIDES,
+    ONE_DAY,
+    Calendar,
+    Overrides,
+    load,
+    local_day,
+    next_open,
+    parse_name,
+    previous_open,
+    start_of,
+)
+from core.rolling import HORIZON, MAX_STEPS, Rolled
+
+CHECKED_FROM = datetime(2016, 1, 1, tzinfo=UTC)  # ten years for which every calendar has data
+
+
+class Roll(StrEnum):
+    """What happens to a moment on a closed day."""
+
+    SKIP = "skip"
+    NEXT = "next"
+    PREVIOUS = "previous"
+
+
+@dataclass(frozen=True)
+class OnCalendar:
+    """Another cadence under a calendar.
+
+    With `session_only` moments outside the sessions are left out too, opening and closing minute included in them.
+    """
+
+    inner: Cadence
+    calendar: Calendar
+    roll: Roll
+    zone: str
+    session_only: bool = False
+
+    @cached_property
+    def _rule(self) -> Cadence:
+        zone = ZoneInfo(self.zone)
+        sessions = _SessionTimes(self.calendar)
+        if self.roll is Roll.SKIP:
+            return _Within(self.inner, sessions if self.session_only else _OpenDays(self.calendar, zone))
+        rolled = Rolled(self.inner, self.calendar, zone, forward=self.roll is Roll.NEXT)
+        return _Within(rolled, sessions) if self.session_only else rolled
+
+    def after(self, moment: datetime) -> datetime | None:
+        """None where the next ten years have no such moment."""
+        try:
+            return self._rule.after(moment)
+        except OverflowError:  # the search left the years 1 to 9999
+            return None
+
+    def latest(self, moment: datetime) -> datetime | None:
+        """None where the last ten years have no such moment."""
+        try:
+            return self._rule.latest(moment)
+        except OverflowError:
+            return None
+
+    def why_not(self, moment: datetime) -> str | None:
+        """Say why a moment of the inner rule does not run at its own time; None where it does."""
+        day = local_day(moment, ZoneInfo(self.zone))
+        if self.session_only and (self.roll is Roll.SKIP or self.calendar.is_open(day)):
+            window = _SessionTimes(self.calendar).since(moment)
+            inside = window is not None and window[0] <= moment
+            return None if inside else f"outside the sessions of {self.calendar.name}"
+        if self.calendar.is_open(day):
+            return None
+        closed = f"{day} is closed in {self.calendar.name}"
+        if self.roll is Roll.SKIP:
+            return closed
+        find = next_open if self.roll is Roll.NEXT else previous_open
+        return f"{closed}, rolled to {find(self.calendar, day)}"
+
+
+@lru_cache(maxsize=8192)
+def on_calendar(inner: Cadence, name: str, roll: Roll, zone: str, overrides: Overrides = NO_OVERRIDES) -> OnCalendar:
+    """Put a row's rule under its `calendar`. Raises CalendarError, also where no moment would ever be left."""
+    calendar, session_only = load(name, overrides), parse_name(name).session_only
+    if session_only and roll is not Roll.SKIP and zone != calendar.zone:
+        # A session may lie on two days of another zone: what is closed there could be open here.
+        raise CalendarError(
+            f"calendar {name!r} with calendar_roll {roll!s} needs timezone {calendar.zone!r}; "
+            "set that, or calendar_roll to 'skip'"
+        )
+    rule = OnCalendar(inner, calendar, roll, zone, session_only)
+    if rule.after(CHECKED_FROM) is None and inner.after(CHECKED_FROM) is not None:
+        where = f"in a session of {calendar.name}" if session_only else f"on an open day of {calendar.name}"
+        raise CalendarError(f"calendar {name!r}: the schedule never falls {where}; change one of them")
+    return rule
+
+
+class _Windows(Protocol):
+    """Stretches of time, both ends included, in order and apart."""
+
+    def since(self, moment: datetime) -> tuple[datetime, datetime] | None:
+        """The first that ends at `moment` or later."""
+        ...
+
+    def until(self, moment: datetime) -> tuple[datetime, datetime] | None:
+        """The last that begins at `moment` or earlier."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenDays:
+    calendar: Calendar
+    zone: ZoneInfo
+
+    def since(self, moment: datetime) -> tuple[datetime, datetime] | None:
+        return self._of(next_open(self.calendar, local_day(moment, self.zone)))
+
+    def until(self, moment: datetime) -> tuple[datetime, datetime] | None:
+        return self._of(previous_open(self.calendar, local_day(moment, self.zone)))
+
+    def _of(self, day: date | None) -> tuple[datetime, datetime] | None:
+        if day is None:
+            return None
+        return start_of(day, self.zone), start_of(day + ONE_DAY, self.zone) - MICROSECOND
+
+
+@dataclass(frozen=True, slots=True)
+class _SessionTimes:
+    # A session may begin on the day before the one it is named after, and end on the day after.
+    calendar: Calendar
+
+    def since(self, moment: datetime) -> tuple[datetime, datetime] | None:
+        day = next_open(self.calendar, self._day(moment) - ONE_DAY)
+        while day is not None:
+            for start, end in self.calendar.sessions(day):
+                if end >= moment:
+                    return start, end
+            day = next_open(self.calendar, day + ONE_DAY)
+        return None
+
+    def until(self, moment: datetime) -> tuple[datetime, datetime] | None:
+        day = previous_open(self.calendar, self._day(moment) + ONE_DAY)
+        while day is not None:
+            for start, end in reversed(self.calendar.sessions(day)):
+                if start <= moment:
+                    return start, end
+            day = previous_open(self.calendar, day - ONE_DAY)
+        return None
+
+    def _day(self, moment: datetime) -> date:
+        return local_day(moment, ZoneInfo(self.calendar.zone or "UTC"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Within:
+    """What of a cadence falls into windows. It jumps from window to window, so a closed week costs one step."""
+
+    inner: Cadence
+    windows: _Windows
+
+    def after(self, moment: datetime) -> datetime | None:
+        found = self.inner.after(moment)
+        first = found
+        for _ in range(MAX_STEPS):
+            if found is None or first is None or found - first > HORIZON:
+                return None
+            window = self.windows.since(found)
+            if window is None:
+                return None
+            if window[0] <= found:
+                return found
+            found = self.inner.after(window[0] - MICROSECOND)
+        return None
+
+    def latest(self, moment: datetime) -> datetime | None:
+        found = self.inner.latest(moment)
+        last = found
+        for _ in range(MAX_STEPS):
+            if found is None or last is None or last - found > HORIZON:
+                return None
+            window = self.windows.until(found)
+            if window is None:
+                return None
+            if window[1] >= found:
+                return found
+            found = self.inner.latest(window[1])
+        return None

@@ -1,0 +1,47 @@
+-- The database and its three accounts, for MySQL 8.0.23+ and MariaDB 10.6+. An administrator runs it twice:
+-- before the first `make migrate`, and again after it, since rights on single tables need the tables.
+-- It may be run again at any time; an account that exists keeps its password.
+--
+-- Replace MIGRATE_PASSWORD, RUN_PASSWORD and OPERATOR_PASSWORD, each by a password of its own in quotes.
+-- Unreplaced, each of them is a syntax error, so this file never makes an account with a known password.
+--
+-- '%' admits every host that reaches the server. Narrow it to your hosts ('10.0.0.%', 'localhost') in all lines.
+
+CREATE DATABASE IF NOT EXISTS agent_scheduler CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_520_ci;
+
+CREATE USER IF NOT EXISTS 'agent_migrate'@'%' IDENTIFIED BY MIGRATE_PASSWORD;
+CREATE USER IF NOT EXISTS 'agent_run'@'%' IDENTIFIED BY RUN_PASSWORD;
+CREATE USER IF NOT EXISTS 'agent_operator'@'%' IDENTIFIED BY OPERATOR_PASSWORD;
+
+-- agent_migrate changes the schema (`make migrate`). It also owns the trigger and the views: keep the account.
+GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, REFERENCES, CREATE VIEW, SHOW VIEW, TRIGGER
+  ON agent_scheduler.* TO 'agent_migrate'@'%';
+
+-- agent_run is the account of beat, workers and API: rows, and no schema. Its address is the .env's DATABASE_URL.
+GRANT SELECT, INSERT, UPDATE, DELETE ON agent_scheduler.* TO 'agent_run'@'%';
+
+-- agent_operator is for people: they read everything, edit tasks and endpoints, and cancel runs. The ledger is
+-- otherwise closed to them. (A right on a column cannot be narrowed to one value: only state = 'REVOKED' is meant.)
+GRANT SELECT, SHOW VIEW ON agent_scheduler.* TO 'agent_operator'@'%';
+
+SET @tables = (SELECT COUNT(*) FROM information_schema.tables
+  WHERE table_schema = 'agent_scheduler' AND table_name IN ('periodic_task', 'agent_endpoint', 'task_run'));
+
+SET @sql = IF(@tables = 3,
+  'GRANT INSERT, UPDATE, DELETE ON agent_scheduler.periodic_task TO ''agent_operator''@''%''', 'DO 0');
+PREPARE rights FROM @sql;
+EXECUTE rights;
+
+-- Whoever may write this table decides where keys are sent. Leave the next three lines out if operators must not.
+SET @sql = IF(@tables = 3,
+  'GRANT INSERT, UPDATE, DELETE ON agent_scheduler.agent_endpoint TO ''agent_operator''@''%''', 'DO 0');
+PREPARE rights FROM @sql;
+EXECUTE rights;
+
+SET @sql = IF(@tables = 3,
+  'GRANT UPDATE (state) ON agent_scheduler.task_run TO ''agent_operator''@''%''', 'DO 0');
+PREPARE rights FROM @sql;
+EXECUTE rights;
+DEALLOCATE PREPARE rights;
+
+SELECT IF(@tables = 3, 'all rights are granted', 'run make migrate, then this file again') AS result;

@@ -1,0 +1,212 @@
+"""Firing: due rows become runs, inside the caller's transaction. What a row owes is decided in `core/planning`."""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from core.arming import Surroundings, cadence_of, policy_of, what_is_wrong
+from core.lifecycle import Origin, State
+from core.planning import Overlap, Plan, Skipped, plan, skip_missed
+from core.task_config import DEFAULT_PRIORITY, DEFAULT_QUEUE, ConfigError, parse_task_config
+from store import runs, schedules
+from store.database import AnyRow, read_clock
+from store.runs import NewRun
+
+logger = logging.getLogger("firing")
+
+BATCH: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """What one transaction did: how many rows moved on, the runs it made, and where the next search may begin."""
+
+    rows: int = 0
+    new_runs: Sequence[NewRun] = ()
+    low_water: datetime | None = None
+
+
+@dataclass(slots=True)
+class _Batch:
+    planned: list[tuple[AnyRow, Plan]] = field(default_factory=list)
+    new_runs: list[NewRun] = field(default_factory=list)
+    broken: list[dict[str, Any]] = field(default_factory=list)
+
+
+def fire_due(
+    tx: Connection, around: Surroundings, *, since: datetime | None = None, skip_before: datetime | None = None
+) -> Fired:
+    """Claim rows that are due, insert their runs, and move the rows on to their next moment.
+
+    `skip_before`: moments up to it are left out (`--skip-missed`). Rows that somebody else holds are passed over.
+    """
+    now = read_clock(tx)
+    rows = schedules.take_due(tx, now, since, BATCH)
+    if not rows:
+        return Fired()
+    active, held = _occupied(tx, rows)
+    batch = _Batch()
+    for row in rows:
+        _plan_one(row, now, around, skip_before, (active[row.id], held[row.id]), batch)
+    inserted = runs.insert_runs(tx, batch.new_runs)
+    if len(inserted) < len(batch.new_runs):
+        logger.warning("%d moments had a run already: not run twice", len(batch.new_runs) - len(inserted))
+    _cancel_others(tx, batch.planned, inserted)
+    _move_on(tx, batch.planned, inserted, now)
+    schedules.set_armed(tx, batch.broken)
+    # What a bounded pass leaves owed is due at once, and must not be below the next search.
+    still_due = [owed.next_at for _, owed in batch.planned if owed.next_at is not None and owed.next_at <= now]
+    return Fired(len(rows), inserted, min([*still_due, rows[-1].next_run_at if len(rows) == BATCH else now]))
+
+
+def fire_manual(tx: Connection, around: Surroundings) -> Fired:
+    """Make one manual run for each row with run_now set, enabled or not, and set it back."""
+    rows = schedules.take_run_now(tx, BATCH)
+    if not rows:
+        return Fired()
+    now = read_clock(tx)
+    inserted = runs.insert_runs(tx, [_manual_run(row, now, around) for row in rows])
+    started = [run.periodic_task_id for run in inserted if run.state is State.PENDING]
+    schedules.clear_run_now(tx, [row.id for row in rows], started, now)
+    return Fired(len(rows), inserted)
+
+
+def _occupied(tx: Connection, rows: Sequence[AnyRow]) -> tuple[Counter[int], Counter[int]]:
+    """Count the active and the held runs of the rows whose overlap policy asks."""
+    active: Counter[int] = Counter()
+    held: Counter[int] = Counter()
+    asking = [row.id for row in rows if row.overlap != Overlap.ALLOW]
+    for run in runs.active_runs(tx, asking) if asking else ():
+        (held if runs.is_held(run) else active)[run.periodic_task_id] += 1
+    return active, held
+
+
+def _plan_one(
+    row: AnyRow,
+    now: datetime,
+    around: Surroundings,
+    skip_before: datetime | None,
+    occupied: tuple[int, int],
+    batch: _Batch,
+) -> None:
+    try:
+        config = parse_task_config(row.task_extra_config)
+        if config.queue not in around.queues:
+            raise ConfigError("; ".join(what_is_wrong(row, around)))
+        cadence, policy = cadence_of(row, around.zone), policy_of(row)
+        if skip_before is not None and row.next_run_at <= skip_before:
+            owed = skip_missed(row.next_run_at, skip_before, cadence)
+        else:
+            owed = plan(row.next_run_at, now, cadence, policy, active=occupied[0], held=occupied[1])
+    except Exception as error:  # an edge: one row that cannot be planned must not hold its neighbours
+        logger.warning("row %s %r cannot run: %s", row.id, row.name, error)
+        broken = {"id": row.id, "next_run_at": None, "config_error": str(error), "hint": None, "rearm_at": None}
+        batch.broken.append(broken | {"armed_for": ""})  # arming comes next and says what is wrong
+        return
+    batch.planned.append((row, owed))
+    batch.new_runs += runs_of(row, (config.queue, config.priority), owed, now)
+
+
+def _cancel_others(tx: Connection, planned: Sequence[tuple[AnyRow, Plan]], inserted: Sequence[NewRun]) -> None:
+    """Apply overlap=cancel_other, now that the newer runs stand: a moment that had its run already cancels nothing."""
+    replacing = {run.periodic_task_id: run.id for run in inserted if run.state is State.PENDING}
+    ending = [row.id for row, owed in planned if owed.cancel_active and row.id in replacing]
+    if ending:
+        spared = [replacing[task_id] for task_id in ending]
+        runs.revoke_active(tx, ending, spared, "overlap=cancel_other: a newer run replaces it")
+
+
+def _move_on(tx: Connection, planned: Sequence[tuple[AnyRow, Plan]], inserted: Sequence[NewRun], now: datetime) -> None:
+    """Write next_run_at, last_run_at and run_count; only runs that were created count."""
+    created = Counter(run.periodic_task_id for run in inserted if run.state is State.PENDING)
+    doubled = []
+    advanced = []
+    for row, owed in planned:
+        started = created[row.id]
+        if owed.finished and started < len(owed.fire) + len(owed.hold):
+            doubled.append(row.id)  # max_runs was counted with a moment that had its run: arming looks again
+        advanced.append(
+            {
+                "id": row.id,
+                "next_run_at": owed.next_at,
+                "last_run_at": now if started else row.last_run_at,
+                "run_count": row.run_count + started,
+                "hint": f"finished: {owed.finished}" if owed.finished else None,
+            }
+        )
+    schedules.advance(tx, advanced)
+    if doubled:
+        schedules.mark_for_arming(tx, doubled)
+
+
+def _manual_run(row: AnyRow, now: datetime, around: Surroundings) -> NewRun:
+    problems = what_is_wrong(row, around)
+    if problems:
+        owed = Plan(skipped=(Skipped(now, now, 1, f"run_now on a broken row: {'; '.join(problems)}"),))
+        lane = (DEFAULT_QUEUE, DEFAULT_PRIORITY)
+    else:
+        config = parse_task_config(row.task_extra_config)
+        owed, lane = Plan(fire=(now,)), (config.queue, config.priority)
+    return runs_of(row, lane, owed, now, Origin.MANUAL)[0]
+
+
+def runs_of(
+    row: AnyRow, lane: tuple[str, int], owed: Plan, now: datetime, origin: Origin = Origin.SCHEDULE
+) -> list[NewRun]:
+    """Make the ledger rows of a plan: runs to start, held ones, and skipped ones with their reason.
+
+    `lane` is the queue and the priority.
+    """
+    queue, priority = lane
+
+    def make(moment: datetime, state: State, ready_at: datetime | None, skip: Skipped | None = None) -> NewRun:
+        return NewRun(
+            id=runs.new_run_id(),
+            periodic_task_id=row.id,
+            task_name=row.name,
+            origin=origin,
+            scheduled_for=moment.astimezone(UTC),
+            ready_at=ready_at,
+            state=state,
+            queue=queue,
+            priority=priority,
+            config=row.task_extra_config or "{}",
+            error=skip.reason if skip else None,
+            result_data=_range_of(skip) if skip else None,
+            finished_at=now if skip else None,
+        )
+
+    return [
+        *(make(moment, State.PENDING, now) for moment in owed.fire),
+        *(make(moment, State.PENDING, None) for moment in owed.hold),
+        *(make(skip.first, State.SKIPPED, None, skip) for skip in owed.skipped),
+    ]
+
+
+def _range_of(skip: Skipped) -> str | None:
+    if skip.first == skip.last:
+        return None
+    return json.dumps({"from": skip.first.isoformat(), "to": skip.last.isoformat(), "count": skip.count})
+
+
+def order_of(task: str, queue: str, timeout: timedelta, now: datetime) -> NewRun:
+    """Make a ledger run of one of our own Celery tasks: housekeeping goes the way every run goes."""
+    config = {"task_type": "celery", "task": task, "queue": queue, "timeout": timeout.total_seconds()}
+    return NewRun(
+        id=runs.new_run_id(),
+        periodic_task_id=None,
+        task_name=task,
+        origin=Origin.API,
+        scheduled_for=now,
+        ready_at=now,
+        state=State.PENDING,
+        queue=queue,
+        priority=DEFAULT_PRIORITY,
+        config=json.dumps(config),
+    )

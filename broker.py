@@ -133,8 +133,9 @@ class Sender:
         if self._connection is not None and monotonic() - self._opened_at > CONNECTION_MAX_AGE:
             self.close()
         if self._connection is None:
-            self._connection = self.app.connection_for_write()
-            self._opened_at = monotonic()
+            connection = self.app.connection_for_write()
+            connection.connect()  # once, with the transport's own error; kombu's retries would take seconds
+            self._connection, self._opened_at = connection, monotonic()
         return self._connection.default_channel
 
 

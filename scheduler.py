@@ -290,5 +290,5 @@ class DatabaseScheduler(Scheduler):
         try:
             rearm_after_changes(self.engine, self.settings.timezone)
             self._rearmed = True
-        except SQLAlchemyError as error:  # the next tick starts it again
+        except Exception as error:  # the edge of the thread: a later tick starts it again
             logger.error("rows cannot be armed again yet: %s", getattr(error, "orig", error))

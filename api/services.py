@@ -12,7 +12,7 @@ from api.readiness import Readiness
 from config import Settings
 from store.overview import connect_bounded
 
-REQUEST_SECONDS = 10
+REQUEST_SECONDS = 5
 PROBE_SECONDS = 4
 
 

@@ -52,7 +52,8 @@ class OnCalendar:
     session_only: bool = False
 
     @cached_property
-    def _rule(self) -> Cadence:
+    def rule(self) -> Cadence:
+        """The work behind it."""
         zone = ZoneInfo(self.zone)
         sessions = _SessionTimes(self.calendar)
         if self.roll is Roll.SKIP:
@@ -62,17 +63,11 @@ class OnCalendar:
 
     def after(self, moment: datetime) -> datetime | None:
         """None where the next ten years have no such moment."""
-        try:
-            return self._rule.after(moment)
-        except OverflowError:  # the search left the years 1 to 9999
-            return None
+        return _after(self, moment)
 
     def latest(self, moment: datetime) -> datetime | None:
         """None where the last ten years have no such moment."""
-        try:
-            return self._rule.latest(moment)
-        except OverflowError:
-            return None
+        return _latest(self, moment)
 
     def why_not(self, moment: datetime) -> str | None:
         """Say why a moment of the inner rule does not run at its own time; None where it does."""
@@ -88,6 +83,23 @@ class OnCalendar:
             return closed
         find = next_open if self.roll is Roll.NEXT else previous_open
         return f"{closed}, rolled to {find(self.calendar, day)}"
+
+
+# Rows that share rule and calendar fall due together: one search for all of them.
+@lru_cache(maxsize=8192)
+def _after(schedule: OnCalendar, moment: datetime) -> datetime | None:
+    try:
+        return schedule.rule.after(moment)
+    except OverflowError:  # the search left the years 1 to 9999
+        return None
+
+
+@lru_cache(maxsize=8192)
+def _latest(schedule: OnCalendar, moment: datetime) -> datetime | None:
+    try:
+        return schedule.rule.latest(moment)
+    except OverflowError:
+        return None
 
 
 @lru_cache(maxsize=8192)

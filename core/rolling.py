@@ -9,7 +9,7 @@ from core.cadence import MICROSECOND, SECOND, Cadence, moment_at
 from core.calendars import MAX_CLOSED_DAYS, ONE_DAY, Calendar, local_day, next_open, previous_open, start_of
 
 HORIZON = timedelta(days=3653)  # ten years without an open day: never
-MAX_STEPS = 2_000  # questions to the inner rule in one search
+MAX_STEPS = 600  # questions to the inner rule in one search: a weekly rule for more than ten years
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ def zone_hint(name: str) -> str:
 
 @lru_cache(maxsize=1)
 def _by_spelling() -> dict[str, str]:
-    """Map lower-case names, and their last parts, to the names."""
+    """Map names in lower case, and the places in them, to names. Etc/GMT+9 is not what GMT+9 means: 9 hours west."""
     names = sorted(zone_names(), reverse=True)
-    return {name.lower().rpartition("/")[2]: name for name in names} | {name.lower(): name for name in names}
+    places = {name.lower().rpartition("/")[2]: name for name in names if not name.startswith("Etc/")}
+    return places | {name.lower(): name for name in names}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, Update, and_, exists, select, update
+from sqlalchemy import Connection, Table, and_, exists, select, update
 
 from core.lifecycle import State
 from models import AgentEndpoint, PeriodicTask
@@ -17,6 +17,8 @@ T = TABLE.c
 
 # The optimizer otherwise may prefer the primary key for LIMIT queries, which is a scan of every idle row.
 DUE_INDEX = "FORCE INDEX (ix_periodic_task_due)"
+
+ERROR_CHARS = 1000  # of config_error; a text that is too long for its type would come out of JSON_TABLE as NULL
 
 SCHEDULE_COLUMNS = (
     T.id, T.name, T.enabled, T.crontab, T.interval_seconds, T.rrule, T.run_at, T.timezone, T.dst_policy,
@@ -89,10 +91,10 @@ def set_armed(tx: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     update_by_id(
         tx,
         TABLE,
-        rows,
+        [{**row, "config_error": row["config_error"] and row["config_error"][:ERROR_CHARS]} for row in rows],
         {
             "next_run_at": "DATETIME(6)",
-            "config_error": "VARCHAR(1000)",
+            "config_error": f"VARCHAR({ERROR_CHARS})",
             "hint": "VARCHAR(200)",
             "armed_for": "VARCHAR(65)",
             "rearm_at": "DATETIME(6)",
@@ -128,9 +130,9 @@ def take_run_now(tx: Connection, limit: int) -> Sequence[AnyRow]:
 
 def clear_run_now(tx: Connection, task_ids: Sequence[int], started: Sequence[int | None], now: datetime) -> None:
     """The manual runs exist now: set the flag back, and note the time where one really starts. Primary key."""
-    tx.execute(_by_id(task_ids).values(run_now=0))
+    tx.execute(update(TABLE).where(T.id.in_(task_ids)).values(run_now=0))
     if started:
-        tx.execute(_by_id(started).values(last_run_at=now))
+        tx.execute(update(TABLE).where(T.id.in_(started)).values(last_run_at=now))
 
 
 def advance(tx: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -145,12 +147,7 @@ def advance(tx: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def mark_for_arming(tx: Connection, task_ids: Sequence[int]) -> None:
     """Send rows back to arming, which will say what is wrong with them. Primary key."""
-    tx.execute(_by_id(task_ids).values(armed_for=""))
-
-
-def _by_id(task_ids: Sequence[int | None]) -> Update:
-    """Update rows by key: in a small table the optimizer would rather scan, and wait for every lock there is."""
-    return update(TABLE).where(T.id.in_(task_ids)).with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql")
+    tx.execute(update(TABLE).where(T.id.in_(task_ids)).values(armed_for=""))
 
 
 def armed_after(tx: Connection, last: int, *, only_default_zone: bool, limit: int = 1000) -> list[int]:

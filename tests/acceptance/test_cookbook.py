@@ -22,9 +22,11 @@ from pydantic import AliasChoices
 from sqlalchemy import delete, insert
 
 from config import BASE_DIR, Settings
+from core.arming import UNSUPPORTED as UNSUPPORTED_COLUMNS
 from core.lifecycle import State
 from core.outcome import ErrorKind
-from core.task_config import MODELS
+from core.task_config import MODELS, ConfigError, parse_task_config
+from core.task_config import UNSUPPORTED as UNSUPPORTED_KEYS
 from models import PeriodicTask
 from scheduler import DatabaseScheduler
 from store import leases, runs, schedules
@@ -528,7 +530,23 @@ def test_the_reference_has_every_key_of_task_extra_config_with_its_default(text:
 
 @pytest.mark.parametrize("text", sections_titled("periodic_task columns"), ids=["en", "zh"])
 def test_the_reference_has_every_column_of_periodic_task(text: str) -> None:
-    assert set(PeriodicTask.__table__.columns.keys()) == set(table_rows(text))
+    rows = table_rows(text)
+    unsupported = [
+        name for name, cells in rows.items() if re.search(r"\*(not in this version|本版本不支持)\*", cells[-1])
+    ]
+
+    assert set(PeriodicTask.__table__.columns.keys()) == set(rows)
+    assert set(unsupported) == set(UNSUPPORTED_COLUMNS)
+
+
+@pytest.mark.parametrize("text", sections_titled("task_extra_config reference"), ids=["en", "zh"])
+def test_the_reference_names_what_this_version_does_not_support(text: str) -> None:
+    (sentence,) = re.findall(r"^\*\*(?:Not supported by this version:|本版本不支持：)\*\*.*?\n\n", text, re.M | re.S)
+
+    assert set(re.findall(r"`(\w+)`", sentence)) - {"config_error"} == {*UNSUPPORTED_KEYS, *UNSUPPORTED_COLUMNS}
+    with pytest.raises(ConfigError, match="templates are not supported"):  # once they are, the sentence must change
+        parse_task_config(agent(template=True))
+    assert "`template: true`" in sentence
 
 
 @pytest.mark.parametrize("text", sections_titled("States and errors"), ids=["en", "zh"])

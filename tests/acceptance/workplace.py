@@ -131,7 +131,8 @@ def _make_venv(venv: Path) -> None:
     (packages,) = venv.glob("lib/python3*/site-packages")
     ours = Path(sysconfig.get_path("purelib"))
     readable = subprocess.run([*as_ordinary_user(), "ls", str(ours)], capture_output=True, check=False).returncode == 0
-    for name in _top_level_names({"pip", *_named_in("requirements.txt"), *_named_in("requirements-embedded.txt")}):
+    wanted = [Requirement("pip"), *_named_in("requirements.txt"), *_named_in("requirements-embedded.txt")]
+    for name in _top_level_names(wanted):
         if readable:
             (packages / name).symlink_to(ours / name)
         elif (ours / name).is_dir():
@@ -148,23 +149,29 @@ def _make_venv(venv: Path) -> None:
         (venv / stamp).touch()
 
 
-def _named_in(requirements: str) -> set[str]:
+def _named_in(requirements: str) -> list[Requirement]:
     lines = (PROJECT / requirements).read_text().splitlines()
-    return {Requirement(line.partition("#")[0]).name for line in lines if re.match(r"\w", line)}
+    return [Requirement(line.partition("#")[0]) for line in lines if re.match(r"\w", line)]
 
 
-def _top_level_names(wanted: set[str]) -> set[str]:
+def _top_level_names(wanted: list[Requirement]) -> set[str]:
     """Name what the wanted distributions, and those they require, have put into site-packages."""
     seen: set[str] = set()
     names: set[str] = set()
     while wanted:
-        name = wanted.pop()
-        seen.add(name)
+        need = wanted.pop()
+        key = f"{need.name}{sorted(need.extras)}"
         try:
-            found = distribution(name)
+            found = distribution(need.name)
         except PackageNotFoundError:  # optional, as the Valkey wheel is
             continue
-        names |= {path.parts[0] for path in found.files or ()} - {"..", "__pycache__"}
-        needs = map(Requirement, found.requires or ())
-        wanted |= {need.name for need in needs if not need.marker or need.marker.evaluate({"extra": ""})} - seen
+        if key not in seen:
+            seen.add(key)
+            names |= {path.parts[0] for path in found.files or ()} - {"..", "__pycache__"}
+            further = map(Requirement, found.requires or ())
+            wanted += [one for one in further if _applies(one, need.extras)]
     return names
+
+
+def _applies(need: Requirement, extras: set[str]) -> bool:
+    return need.marker is None or any(need.marker.evaluate({"extra": extra}) for extra in ("", *extras))

@@ -457,3 +457,16 @@ def test_times_are_utc_whatever_the_zone_of_the_session(ledger: Ledger) -> None:
     assert abs(task.create_time - ledger.now()) < MINUTE
     assert abs(task.update_time - ledger.now()) < MINUTE
     assert task.update_time > task.create_time
+
+
+def test_a_long_error_is_stored_cut_and_not_lost(ledger: Ledger) -> None:
+    task = ledger.insert()
+    error = "错误🚀" * 2000
+    row = {"id": task, "next_run_at": None, "hint": None, "armed_for": "x", "rearm_at": None}
+
+    with transaction(ledger.engine) as tx:
+        schedules.set_armed(tx, [{**row, "config_error": error}])
+
+    stored = ledger.task(task).config_error
+    assert len(stored) >= 1000
+    assert error.startswith(stored)

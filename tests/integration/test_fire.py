@@ -135,6 +135,7 @@ def test_run_count_counts_runs_that_were_created(ledger: Ledger, beat: DatabaseS
 
     owe_again(ledger, beat, task, moment)
     beat.fire()
+    beat.arm()
 
     assert ledger.states(task) == {"SUCCESS": 1}
     assert ledger.task(task).run_count == 1

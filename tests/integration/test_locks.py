@@ -140,7 +140,7 @@ def test_lost_runs_that_nobody_locks_are_rescued(ledger: Ledger) -> None:
 
 
 def test_a_purge_leaves_a_locked_run_for_later_and_deletes_the_others(ledger: Ledger) -> None:
-    ids = ledger.add_runs(State.SUCCESS, ({"periodic_task_id": n} for n in range(300)))
+    ids = ledger.add_runs(State.SUCCESS, ({"periodic_task_id": n} for n in range(600)))
     operator = ledger.operator()
     operator.cursor().execute(f"UPDATE task_run SET request_id = 'x' WHERE id = '{ids[2]}'")
 

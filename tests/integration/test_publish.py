@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from broker import HIGHEST, LOWEST
+from broker import HIGHEST, LOWEST, Sender
+from config import Settings
 from core.lifecycle import State
 from publisher import LOST_AFTER, OTHERS_GRACE, sendable
 from scheduler import DatabaseScheduler
 from store import runs
 from store.database import autocommit
 from store.runs import Sendable
+from tasks import make_app
 from tests.integration.conftest import NewBeat
 from tests.integration.engine import Crash, Ledger, agent
 from tests.integration.lanes import consumed
@@ -338,16 +340,17 @@ QUEUES = ("system", "priority_high", "priority_low", "gpu", "celery")
 
 @pytest.mark.parametrize("seed", ["0", "1", "2", "random"])
 def test_queues_are_served_by_rank_and_priority_9_first_whatever_the_hash_seed(
-    ledger: Ledger, new_beat: NewBeat, empty_broker_url: str, seed: str
+    empty_broker_url: str, seed: str
 ) -> None:
     lanes = [(queue, priority) for queue in QUEUES for priority in range(HIGHEST, LOWEST - 1, -1)]
     made = [(queue, priority, n) for queue, priority in lanes for n in range(2)]
     random.Random(seed).shuffle(made)
     made.sort(key=lambda run: run[2])  # a lane keeps its own order: first in, first out
-    beat = new_beat(empty_broker_url, task_queues=("gpu",))
     ids = {lane: runs.new_run_id() for lane in made}
+    sender = Sender(make_app(Settings(_env_file=None, celery_broker_url=empty_broker_url, task_queues=("gpu",))))
 
-    beat.publisher.sender.send([Sendable(ids[lane], lane[0], lane[1], 0, "agent") for lane in made])
+    sender.send([Sendable(ids[lane], lane[0], lane[1], 0, "agent") for lane in made])
+    sender.close()
     served = subprocess.run(
         [sys.executable, "-m", "tests.integration.lanes", empty_broker_url, str(len(made))],
         env={**os.environ, "PYTHONHASHSEED": seed},

@@ -141,7 +141,7 @@ HOT: dict[str, tuple[Callable[[Crowd, Connection], object], int]] = {
     "schedules.set_armed": (lambda c, tx: schedules.set_armed(tx, _armed(c)), 5 * BUSY),
     "schedules.take_due": (lambda c, tx: schedules.take_due(tx, c.now, None, 1000), 5 * BUSY),
     "schedules.take_run_now": (lambda c, tx: schedules.take_run_now(tx, 1000), 5 * BUSY),
-    "schedules.clear_run_now": (lambda c, tx: schedules.clear_run_now(tx, c.due, c.due, c.now), 5 * BUSY),
+    "schedules.clear_run_now": (lambda c, tx: schedules.clear_run_now(tx, c.due, c.due, c.now), 10 * BUSY),
     "schedules.advance": (lambda c, tx: schedules.advance(tx, _advanced(c)), 5 * BUSY),
     "schedules.mark_for_arming": (lambda c, tx: schedules.mark_for_arming(tx, c.due), 5 * BUSY),
     "schedules.armed_after": (lambda c, tx: schedules.armed_after(tx, c.due[0], only_default_zone=True, limit=50), 60),

@@ -57,7 +57,8 @@ class Drawn:
 def calendars(draw: st.DrawFn) -> Drawn:
     centre = draw(st.sampled_from(AROUND))
     flipped = draw(st.frozensets(st.integers(-9, 9).map(lambda n: centre + n * DAY), max_size=12))
-    edges = sorted(draw(st.sets(st.integers(-400, 1439), min_size=2, max_size=6)))
+    first = draw(st.integers(-400, 1000))  # sessions of two days never overlap, though one may begin the day before
+    edges = [first + minutes for minutes in sorted(draw(st.sets(st.integers(0, 1439), min_size=2, max_size=6)))]
     hours = tuple(zip(edges[::2], edges[1::2], strict=False))
     return Drawn(flipped, hours, draw(st.sampled_from(ZONES)))
 

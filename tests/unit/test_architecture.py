@@ -27,7 +27,10 @@ LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
 # Files that other programs load, tools, and what is no part of the running system.
 OUTSIDE = {"flowerconfig", "scripts", "migrations", "bench", "tests", "deploy", "docs", "conf", "data", "logs"}
 # The scheduler's side and the worker's meet in task_run only.
-SCHEDULER_SIDE, WORKER_SIDE = {"scheduler", "firing", "rearm", "publisher", "rescue"}, {"agent_tasks", "worker_runtime", "packs"}
+SCHEDULER_SIDE, WORKER_SIDE = (
+    {"scheduler", "firing", "rearm", "publisher", "rescue"},
+    {"agent_tasks", "worker_runtime", "packs"},
+)
 SHADOWING = {
     "queue", "types", "calendar", "secrets", "select", "signal", "statistics", "platform", "token", "code", "email",
     "http", "sched", "celery", "redis", "alembic",

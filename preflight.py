@@ -55,7 +55,7 @@ def check_broker(settings: Settings) -> None:
         connection.ensure_connection(max_retries=1, timeout=3)
     except Exception as error:  # the edge of start-up: whatever kombu's transports raise, the answer is the same
         name = "CELERY_BROKER_URL" if settings.celery_broker_url else "REDIS_URL" if settings.redis_url else "broker"
-        fail(f"{name}: {connection.as_uri()} cannot be reached: {error}; is it started? `make run` starts its own")
+        fail(f"{name}: {redact(settings.broker_url)} cannot be reached: {error}; is it started?")
     finally:
         connection.release()
 

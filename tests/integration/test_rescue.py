@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+import attempts
 from core.lifecycle import State
 from rescue import OVERDUE_BY, rescue
-from store import leases
+from store import leases, runs
 from store.database import autocommit, transaction
 from tests.integration.conftest import NewBeat
 from tests.integration.engine import MINUTE, Ledger, agent
@@ -248,3 +249,19 @@ def test_an_expired_lease_is_removed_by_one_judge_only(ledger: Ledger, expired: 
     with autocommit(ledger.engine) as connection:
         assert leases.remove_expired(connection, ledger.now()) == (["w1"] if expired else [])
         assert leases.remove_expired(connection, ledger.now()) == []
+
+
+@pytest.mark.parametrize(("retries", "state"), [(1, "RETRY"), (0, "FAILURE")])
+def test_a_run_that_a_stopping_worker_gives_back_goes_the_way_of_its_policy(
+    ledger: Ledger, retries: int, state: str
+) -> None:
+    run = started(ledger, retries=retries)
+
+    with autocommit(ledger.engine) as connection:
+        ours = runs.started_by(connection, "w1")[run]
+        attempts.fail(connection, ours, attempts.lost(ours, "its worker was stopped"))
+
+    row = ledger.run(run)
+    assert (row.state, row.error_kind) == (state, "worker_lost")
+    assert "its worker was stopped" in row.error
+    assert row.ready_at <= ledger.now()

@@ -2,8 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from unittest.mock import patch
 
 from hypothesis import example, given
@@ -79,7 +81,7 @@ class Books:
             self.booked.update(moments)
 
 
-def small_limits(limit: int, listed: int, counted: int) -> "patch.multiple":  # type: ignore[name-defined]
+def small_limits(limit: int, listed: int, counted: int) -> AbstractContextManager[Any]:
     """The bounds of one pass, made so small that every test meets them."""
     return patch.multiple(planning, LIMIT=limit, LISTED_SKIPS=listed, COUNTED_SKIPS=counted)
 

@@ -188,9 +188,7 @@ def _countries() -> dict[str, tuple[str, ...]]:
 
 @lru_cache(maxsize=1024)
 def _working_days(code: str, part: str | None, year: int) -> frozenset[date]:
-    # The neighbours too: a day off for 1 January may be in the December before.
-    years = range(max(year - 1, date.min.year), min(year + 1, date.max.year) + 1)
-    country = import_module("holidays").country_holidays(code, subdiv=part, years=years, expand=False)
+    country = import_module("holidays").country_holidays(code, subdiv=part, years=year, expand=False)
     first = date(year, 1, 1)
     days = (first + timedelta(days=n) for n in range((date(year, 12, 31) - first).days + 1))
     return frozenset(day for day in days if country.is_working_day(day))

@@ -188,13 +188,11 @@ def test_kill_9_of_beat_and_worker_loses_and_doubles_nothing(on_mariadb: Stack) 
 
     for _ in range(6):
         time.sleep(dice.uniform(0.5, 2.5))
-        group, begin = dice.choice(
-            [(beats, on_mariadb.beat), (workers, lambda: on_mariadb.worker("--concurrency", "50"))]
-        )
+        group = dice.choice([beats, workers])
         victim = dice.choice(group)
         on_mariadb.kill(victim)
         group.remove(victim)
-        group.append(begin())
+        group.append(on_mariadb.beat() if group is beats else on_mariadb.worker("--concurrency", "50"))
 
     def is_over() -> bool:
         final = on_mariadb.count(

@@ -376,6 +376,29 @@ class TestRoll:
             "02:30",
         ]
 
+    def test_the_later_of_two_passes_is_not_always_the_later_time(self) -> None:
+        # Every 59 minutes that Sunday: 01:30 in the first pass, 01:29 in the second.
+        every = Interval(at("2026-11-01 00:31", NEW_YORK), timedelta(minutes=59), anchor_fires=True)
+        rule = on_calendar(every, "XNYS", Roll.NEXT, NEW_YORK)
+
+        assert fires(rule, "2026-11-02 01:20", "2026-11-02 01:40", NEW_YORK) == ["2026-11-02 01:29", "2026-11-02 01:30"]
+        assert rule.latest(at("2026-11-02 01:40", NEW_YORK)) == at("2026-11-02 01:30", NEW_YORK)
+
+    def test_a_time_right_after_the_gap_is_not_lost(self) -> None:
+        # The Sunday's clocks go from 02:00 to 03:00; its 03:00 rolls to the Monday.
+        rule = under("0 3 8 3 *", "XNYS", "next", NEW_YORK)
+
+        assert rule.after(at("2026-03-09 00:30", NEW_YORK)) == at("2026-03-09 03:00", NEW_YORK)
+
+    def test_a_time_right_after_the_second_pass_is_still_ahead_in_it(self) -> None:
+        # Saturday is closed and the Sunday, with 01:00 to 02:00 twice, is open.
+        sunday = Overrides({"XNYS": {date(2026, 11, 1): True}})
+        rule = under("0 2 31 10 *", "XNYS", "next", NEW_YORK, overrides=sunday)
+        two = at("2026-11-01 02:00", NEW_YORK)
+
+        assert rule.after(two - timedelta(minutes=30)) == two
+        assert rule.latest(two - timedelta(minutes=30)) != two
+
 
 class TestSessionsOnly:
     def test_both_ends_are_in_and_lunch_is_out(self) -> None:

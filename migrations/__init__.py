@@ -1,0 +1,1 @@
+"""Schema migrations: Alembic revisions in `versions/`, their statements in `sql/`."""

@@ -7,10 +7,11 @@ import logging
 from collections.abc import Callable
 from datetime import timedelta
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from celery import Task, shared_task
 from celery.exceptions import Ignore, Retry
+from sqlalchemy import Connection
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 import attempts
@@ -42,9 +43,11 @@ logger = logging.getLogger("agent_tasks")
 if TYPE_CHECKING:
     AnyTask: TypeAlias = Task[Any, Any]
 
+T = TypeVar("T")
+
 LEDGER_PAUSE = 1.0
 CLAIM_PATIENCE = 10.0  # seconds; then the message is dropped, and beat sends the run again
-WRITE_PATIENCE = 600.0
+LEDGER_PATIENCE = 600.0
 UNREADABLE_TIMEOUT = 60.0  # seconds for a run that ends before it calls anything
 
 
@@ -89,7 +92,7 @@ def _carry(task: "AnyTask", run_id: str, act: Callable[[WorkerRuntime, Claim], A
             answer = act(worker, run)
         except CallCancelled as cut:
             logger.warning("%s cut during attempt %d: %s", run_prefix(run.id, run.task_name), run.attempt, cut)
-            _write(worker, lambda c: _note_cancel(c, run))
+            _on_ledger(worker, lambda c: _note_cancel(c, run))
             raise Ignore from None
         except AgentError as error:
             failure = error
@@ -100,11 +103,11 @@ def _carry(task: "AnyTask", run_id: str, act: Callable[[WorkerRuntime, Claim], A
             failure = AgentError(ErrorKind.INTERNAL, f"{type(error).__name__}: {error}")
         else:
             try:
-                return _report(run, _write(worker, lambda c: attempts.succeed(c, run, answer)), answer.text[:200])
+                return _report(run, _on_ledger(worker, lambda c: attempts.succeed(c, run, answer)), answer.text[:200])
             except SQLAlchemyError as error:
                 reason = f"the answer cannot be stored: {getattr(error, 'orig', error)}"
                 failure = AgentError(ErrorKind.INTERNAL, reason, http_status=answer.http_status)
-        return _report(run, _write(worker, lambda c: attempts.fail(c, run, failure)), failure.message)
+        return _report(run, _on_ledger(worker, lambda c: attempts.fail(c, run, failure)), failure.message)
     finally:
         worker.leave(run_id)
 
@@ -112,28 +115,40 @@ def _carry(task: "AnyTask", run_id: str, act: Callable[[WorkerRuntime, Claim], A
 def _claim(worker: WorkerRuntime, run_id: str) -> Claim | None:
     """Take the run if it is ready and nobody has it. None: drop the message; a run that still waits is sent again."""
     give_up_at = monotonic() + CLAIM_PATIENCE
+    written: tuple[str, int] | None = None  # what a claim has written whose answer was lost with the connection
+    tried = False
     while True:
         try:
             with autocommit(worker.engine) as connection:
                 row = runs.read(connection, run_id)
-                if row is not None and row.state == State.REVOKED:
+                if row is None:
+                    return None
+                if row.state == State.STARTED and written == (row.worker, row.attempt):
+                    return _claimed(worker, row, *written)
+                if row.state == State.REVOKED:
                     _note_cancel(connection, row)
-                if row is None or row.state not in runs.TO_STARTED or row.ready_at is None or row.ready_at > row.now:
+                if row.state not in runs.TO_STARTED or row.ready_at is None or row.ready_at > row.now:
                     return None
-                owner = worker.worker
+                if not worker.owns_lease():
+                    return None
                 deadline = row.now + timedelta(seconds=_timeout_of(row.config))
-                if not worker.owns_lease() or not runs.claim(connection, run_id, row.attempt, owner, deadline):
+                written = (worker.worker, row.attempt + 1)
+                if not runs.claim(connection, run_id, row.attempt, written[0], deadline):
                     return None
-            run = Claim(
-                row.id, row.attempt + 1, owner, row.periodic_task_id, row.task_name, row.config, row.scheduled_for,
-                row.remote_handle,
-            )  # fmt: skip
-            worker.claimed(run)
-            return run
+                return _claimed(worker, row, *written)
         except SQLAlchemyError as error:
             if monotonic() > give_up_at:
                 raise Ignore from error
-            sleep(LEDGER_PAUSE)
+            sleep(LEDGER_PAUSE if tried else 0)  # the first failure may be a stale connection only
+            tried = True
+
+
+def _claimed(worker: WorkerRuntime, row: Any, owner: str, attempt: int) -> Claim:
+    run = Claim(
+        row.id, attempt, owner, row.periodic_task_id, row.task_name, row.config, row.scheduled_for, row.remote_handle
+    )
+    worker.claimed(run)
+    return run
 
 
 def _timeout_of(text: str) -> float:
@@ -149,18 +164,20 @@ def _note_cancel(connection: Any, run: Any) -> None:
         attempts.show_outcome(connection, run.periodic_task_id, State.REVOKED)
 
 
-def _write(worker: WorkerRuntime, write: Callable[[Any], State | None]) -> State | None:
-    """Write a run's end, waiting for a ledger that is away: the answer was paid for."""
-    give_up_at = monotonic() + WRITE_PATIENCE
+def _on_ledger(worker: WorkerRuntime, act: Callable[[Connection], T]) -> T:
+    """Read or write the ledger for a claimed run, waiting while it is away: an answer that waits was paid for."""
+    give_up_at = monotonic() + LEDGER_PATIENCE
+    tried = False  # the first failure may be a stale connection only: again at once
     while True:
         try:
             with autocommit(worker.engine) as connection:
-                return write(connection)
+                return act(connection)
         except (OperationalError, InterfaceError) as error:
             if monotonic() > give_up_at:
                 raise
-            logger.error("a result waits for the ledger: %s", getattr(error, "orig", error))
-            sleep(LEDGER_PAUSE)
+            logger.error("a run waits for the ledger: %s", error.orig)
+            sleep(LEDGER_PAUSE if tried else 0)
+            tried = True
 
 
 def _report(run: Claim, state: State | None, text: str) -> dict[str, Any]:
@@ -247,8 +264,7 @@ def call_celery_task(app: Any, run: Claim) -> AgentResult:
 
 
 def _call(worker: WorkerRuntime, run: Claim, config: Any, request: AgentRequest) -> AgentResult:
-    with autocommit(worker.engine) as connection:
-        known = schedules.endpoints(connection) if config.endpoint is not None else {}
+    known = _on_ledger(worker, schedules.endpoints) if config.endpoint is not None else {}
     endpoint = resolve(config, known, worker.settings)
     provider = registry.get(endpoint.provider)
 
@@ -276,5 +292,5 @@ def _conversation(worker: WorkerRuntime, run: Claim, config: ConversationConfig)
         return config.conversation
     if run.periodic_task_id is None:
         return None
-    with autocommit(worker.engine) as connection:
-        return runs.last_conversation(connection, run.periodic_task_id)
+    task_id = run.periodic_task_id
+    return _on_ledger(worker, lambda c: runs.last_conversation(c, task_id))

@@ -99,7 +99,7 @@ def _plan_one(
         config = parse_task_config(row.task_extra_config)
         if config.queue not in around.queues:
             raise ConfigError("; ".join(what_is_wrong(row, around)))
-        cadence, policy = cadence_of(row, around.zone), policy_of(row)
+        cadence, policy = cadence_of(row, around.zone, around.overrides), policy_of(row)
         if skip_before is not None and row.next_run_at <= skip_before:
             owed = skip_missed(row.next_run_at, skip_before, cadence)
         else:
@@ -137,7 +137,7 @@ def _move_on(tx: Connection, planned: Sequence[tuple[AnyRow, Plan]], inserted: S
                 "next_run_at": owed.next_at,
                 "last_run_at": now if started else row.last_run_at,
                 "run_count": row.run_count + started,
-                "hint": f"finished: {owed.finished}" if owed.finished else None,
+                "hint": f"finished: {owed.finished}" if owed.finished else row.hint,
             }
         )
     schedules.advance(tx, advanced)

@@ -61,6 +61,6 @@ def check_broker(settings: Settings) -> None:
 
 
 def fail(message: str) -> NoReturn:
-    """Print the line and end with exit code 2: supervisor does not restart a program that cannot start."""
+    """Print the line and end with exit code 2; supervisor tries again with growing pauses, and gives up in the end."""
     print(f"preflight: {redact(message)}", file=sys.stderr)  # noqa: T201 - before logging may work at all
     sys.exit(FAILED)

@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from broker import Sender
 from config import PURGE_TASK, Settings, get_settings
 from core.arming import Armed, Surroundings, arm
+from core.calendars import NO_OVERRIDES
 from core.lifecycle import State
 from core.task_config import AnyConfig, parse_task_config
 from endpoints import what_is_wrong_with_target
@@ -28,7 +29,7 @@ from firing import Fired, fire_due, fire_manual, order_of
 from publisher import Publisher
 from rearm import rearm_after_changes
 from rescue import rescue
-from store import housekeeping, leases, runs, schedules
+from store import calendar_days, housekeeping, leases, runs, schedules
 from store.database import AnyRow, autocommit, connect, is_contention, read_clock, transaction
 from store.runs import Sendable
 
@@ -41,6 +42,7 @@ LOW_WATER_SECONDS: Final = 1.0  # how late a row may be seen that was locked, or
 BROKEN_RETRY: Final = timedelta(minutes=1)
 RESCUE_SECONDS: Final = 2.0
 HEARTBEAT_SECONDS: Final = 2.0
+SURROUNDINGS_SECONDS: Final = 5.0
 HOUSEKEEPING_SECONDS: Final = 60.0
 PURGE_EVERY: Final = timedelta(hours=1)
 PURGE_TIMEOUT: Final = timedelta(minutes=30)
@@ -59,11 +61,12 @@ class DatabaseScheduler(Scheduler):
         self.low_water: datetime | None = None
         self.skip_before: datetime | None = None
         self.surroundings = Surroundings(self.settings.timezone, frozenset(self.settings.queues))
+        self._overrides = NO_OVERRIDES
+        self._calendar_versions: dict[str, str] = {}
         self.reached_since: float | None = None
         self._last_tick = monotonic()
         self._turns: dict[str, float] = {}
         self._rearming: Thread | None = None
-        self._rearmed = False
         self._closed = False
         super().__init__(*args, **kwargs)
         self.publisher = Publisher(self.engine, Sender(self.app))
@@ -109,7 +112,8 @@ class DatabaseScheduler(Scheduler):
     def run_due(self) -> float:
         """Arm, fire and look after the ledger once; return the seconds until something is due."""
         self._note_contact()
-        if self._turn("rearm", HEARTBEAT_SECONDS):
+        if self._turn("surroundings", SURROUNDINGS_SECONDS):
+            self._read_surroundings()
             self._start_rearming()
         if self._turn("low_water", LOW_WATER_SECONDS):
             self.low_water = None
@@ -136,6 +140,7 @@ class DatabaseScheduler(Scheduler):
 
     def run_once(self) -> Counter[str]:
         """Make one whole pass for `--once`: arm every row, fire, publish, rescue; return the counts."""
+        self._read_surroundings()
         rearm_after_changes(self.engine, self.settings.timezone)
         counts: Counter[str] = Counter()
         for name, step in (("armed", self.arm), ("manual", self.fire_manual), ("fired", self.fire)):
@@ -155,7 +160,7 @@ class DatabaseScheduler(Scheduler):
 
     def arm(self) -> int:
         """Arm rows whose columns were edited; return how many. One transaction, at most 2,000 rows."""
-        self._read_endpoints()
+        self._read_surroundings()
         with transaction(self.engine) as tx:
             rows = schedules.take_unarmed(tx, ARM_BATCH)
             if not rows:
@@ -200,7 +205,7 @@ class DatabaseScheduler(Scheduler):
 
     def fire_manual(self) -> int:
         """Make one manual run for each row with run_now=1, enabled or not, and set it back."""
-        self._read_endpoints()
+        self._read_surroundings()
         return self._commit(lambda tx: fire_manual(tx, self.surroundings)).rows
 
     def _commit(self, step: Callable[[Connection], Fired]) -> Fired:
@@ -270,25 +275,28 @@ class DatabaseScheduler(Scheduler):
         logger.error("the ledger cannot be used, trying again: %s", getattr(error, "orig", error))
         return min(OUTAGE_PAUSE, self.settings.poll_seconds)
 
-    def _read_endpoints(self) -> None:
+    def _read_surroundings(self) -> None:
+        """Read the endpoints and the calendars' days that rows are judged by."""
         with autocommit(self.engine) as connection:
             known = schedules.endpoints(connection)
+            versions = calendar_days.versions(connection)
+            if versions != self._calendar_versions:  # one object while nothing changed: caches hang on it
+                self._calendar_versions, self._overrides = versions, calendar_days.read(connection)
         settings = self.settings
 
         def check(config: AnyConfig) -> str | None:
             return what_is_wrong_with_target(config, known, settings)
 
-        self.surroundings = Surroundings(settings.timezone, frozenset(settings.queues), check)
+        self.surroundings = Surroundings(settings.timezone, frozenset(settings.queues), self._overrides, check)
 
     def _start_rearming(self) -> None:
-        """Look whether the default zone or tzdata changed; in a thread, since it may wait for locked rows."""
-        if not self._rearmed and (self._rearming is None or not self._rearming.is_alive()):
+        """Look whether the default zone, tzdata or a calendar changed; in a thread: it may wait for locked rows."""
+        if self._rearming is None or not self._rearming.is_alive():
             self._rearming = Thread(target=self._rearm, name="rearm", daemon=True)
             self._rearming.start()
 
     def _rearm(self) -> None:
         try:
             rearm_after_changes(self.engine, self.settings.timezone)
-            self._rearmed = True
         except Exception as error:  # the edge of the thread: a later tick starts it again
             logger.error("rows cannot be armed again yet: %s", getattr(error, "orig", error))

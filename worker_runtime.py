@@ -61,7 +61,10 @@ class WorkerRuntime:
         self.queues = queues
         self.concurrency = concurrency
         self.pid = os.getpid()
-        self.engine: Engine = connect(settings.database_url, pool_size=POOL_SIZE, lock_wait=LOCK_WAIT_SECONDS)
+        # No ping before each statement: claiming and writing try again by themselves when a connection is stale.
+        self.engine: Engine = connect(
+            settings.database_url, pool_size=POOL_SIZE, lock_wait=LOCK_WAIT_SECONDS, pre_ping=False
+        )
         self._lease_engine: Engine = connect(settings.database_url, pool_size=1, lock_wait=LOCK_WAIT_SECONDS)
         self._lease = timedelta(seconds=settings.worker_lease_seconds)
         self._lock = Lock()

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from core.cadence import MICROSECOND, Bounded, Cadence, CadenceError, Interval, Once, moment_at, parse_crontab
+from core.calendars import NO_OVERRIDES, Calendar, Overrides, load, past_the_data
+from core.on_calendar import Roll, on_calendar
 from core.planning import CatchUp, Overlap, Policy
 from core.strict_json import storable
 from core.task_config import AnyConfig, ConfigError, parse_task_config
@@ -24,7 +26,7 @@ MAX_PROBLEM = 4000  # characters; `config_error` holds 64 KB
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 # Columns of the contract whose rules this version does not apply; a row that uses one is told so.
-UNSUPPORTED = {"rrule": None, "calendar": None, "dst_policy": None, "jitter_seconds": 0, "calendar_roll": "skip"}
+UNSUPPORTED = {"rrule": None, "dst_policy": None, "jitter_seconds": 0}
 
 E = TypeVar("E", bound=StrEnum)
 T = TypeVar("T")
@@ -37,6 +39,8 @@ class Surroundings:
     zone: str
     """The TIMEZONE setting."""
     queues: frozenset[str]
+    overrides: Overrides = NO_OVERRIDES
+    """What operators say about single days of a calendar: the table `calendar_day`."""
     check_target: Callable[[AnyConfig], str | None] = field(default=lambda _: None)
     """Says what is wrong with the endpoint or host a row names."""
 
@@ -66,12 +70,20 @@ def arm(row: Any, now: datetime, around: Surroundings, *, was_broken: bool, chec
         return Armed(next_run_at=next_run_at)
     if row.max_runs is not None and row.run_count >= row.max_runs:
         return Armed(hint=f"finished: max_runs={row.max_runs} is reached")
-    cadence = cadence_of(row, around.zone)
+    cadence = cadence_of(row, around.zone, around.overrides)
     since = now if next_run_at is None or next_run_at > now else max(next_run_at, EPOCH) - MICROSECOND
     found = cadence.after(since)
     if found is None and row.run_at is not None and row.run_count == 0:
         found = cadence.latest(now)  # armed though past: catch-up decides what it owes
-    return Armed(next_run_at=found, hint=None if found else "finished: no further moment within its bounds")
+    if found is None:
+        return Armed(hint="finished: no further moment within its bounds")
+    return Armed(next_run_at=found, hint=_calendar_hint(row, found, around.overrides))
+
+
+def _calendar_hint(row: Any, moment: datetime, overrides: Overrides) -> str | None:
+    """Warn where the next moment lies beyond what its calendar knows."""
+    calendar = _calendar(row, overrides)
+    return None if calendar is None else past_the_data(calendar, moment.date())
 
 
 def what_is_wrong(row: Any, around: Surroundings) -> list[str]:
@@ -95,7 +107,9 @@ def what_is_wrong(row: Any, around: Surroundings) -> list[str]:
     for kind, rule in RULES.items():
         if getattr(row, kind) is not None:
             check(rule, zone)
-    check(cadence_of, around.zone)
+    check(_choice, "calendar_roll", Roll)
+    check(_calendar, around.overrides)
+    check(cadence_of, around.zone, around.overrides)
     check(_choice, "catch_up", CatchUp)
     check(_choice, "overlap", Overlap)
     check(_whole, "catch_up_window_seconds", 0, MAX_INTERVAL)
@@ -104,7 +118,7 @@ def what_is_wrong(row: Any, around: Surroundings) -> list[str]:
     return list(problems)
 
 
-def cadence_of(row: Any, default_zone: str) -> Cadence:
+def cadence_of(row: Any, default_zone: str, overrides: Overrides = NO_OVERRIDES) -> Cadence:
     """Build the rule a row's WHEN columns name. Raises CadenceError."""
     zone = _zone(row, default_zone)
     start, end = _moment(row, "start_time", zone), _moment(row, "end_time", zone)
@@ -113,6 +127,8 @@ def cadence_of(row: Any, default_zone: str) -> Cadence:
     for kind, rule in RULES.items():
         if getattr(row, kind) is not None:
             inner = rule(row, zone)
+            if row.calendar is not None:
+                inner = on_calendar(inner, str(row.calendar), _choice(row, "calendar_roll", Roll), zone, overrides)
             return Bounded(inner, start, end) if start or end else inner
     _supported(row, "rrule")
     raise CadenceError("no schedule: set one of crontab, interval_seconds or run_at")
@@ -151,6 +167,10 @@ def _interval(row: Any, zone: str) -> Cadence:
     start = _moment(row, "start_time", zone)
     anchor = start or _moment(row, "create_time", "UTC") or EPOCH
     return Interval(anchor, step, anchor_fires=start is not None)
+
+
+def _calendar(row: Any, overrides: Overrides) -> Calendar | None:
+    return None if row.calendar is None else load(str(row.calendar), overrides)
 
 
 def _once(row: Any, zone: str) -> Cadence:

@@ -10,6 +10,7 @@ once right after it, one inside the autumn overlap fires once, and a rule whose 
 begins with `*` fires every real minute or hour. A field for seconds changes nothing in this.
 """
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -42,13 +43,19 @@ FIELDS = {
     "weekday": "0-7 or SUN-SAT, where 0 and 7 are Sunday and MON-SUN is 1-7; or 1#2, 5L",
 }
 
+SINGLE_RANGE_STEP = re.compile(r"\b(\w+)-\1/\d+")
+
 
 class CadenceError(Exception):
     """A schedule column cannot be read; the message names the column, the value and the mend."""
 
 
 class Cadence(Protocol):
-    """A rule that names moments. All datetimes are aware UTC; answers are deterministic."""
+    """A rule that names moments. All datetimes are aware UTC; answers are deterministic, so they can be cached."""
+
+    def __hash__(self) -> int:
+        """Equal rules are one key."""
+        ...
 
     def after(self, moment: datetime) -> datetime | None:
         """Return the first moment strictly later than `moment`."""
@@ -230,6 +237,8 @@ def parse_crontab(text: str, zone: str) -> Cron:
     if len(text) > MAX_CRONTAB:
         raise CadenceError(f"crontab is {len(text)} characters long; use at most {MAX_CRONTAB}")
     expression = MACROS.get(text.strip().lower(), text.strip())
+    # cronsim reads 5-5/2 as 5/2, which has no end; cron means just 5.
+    expression = SINGLE_RANGE_STEP.sub(r"\1", expression)
     if expression.startswith("@"):
         raise CadenceError(f"crontab {text!r}: unknown name; use one of {', '.join(MACROS)} or five fields")
     parts = expression.split()

@@ -82,7 +82,14 @@ def plan(due_at: datetime, now: datetime, cadence: Cadence, policy: Policy, *, a
         return Plan(finished=MAX_RUNS_REACHED)
     if due_at > now:  # nothing is owed yet: the clock was set back
         return Plan(next_at=due_at)
-    owed, skipped = _catch_up(due_at, now, cadence, policy)
+    owed: tuple[datetime, ...]
+    skipped: tuple[Skipped, ...]
+    following = cadence.after(due_at)
+    is_alone = following is None or following > now
+    if is_alone and now - due_at <= ON_TIME:
+        owed, skipped = (due_at,), ()  # the everyday case, without a search backwards
+    else:
+        owed, skipped = _catch_up(due_at, now, cadence, policy)
     fire, hold, overlapped, cancel = _overlap(owed, policy.overlap, active, held)
     left = policy.runs_left
     if left is not None and left <= len(fire) + len(hold):
@@ -90,7 +97,7 @@ def plan(due_at: datetime, now: datetime, cadence: Cadence, policy: Policy, *, a
         overlapped = tuple(skip for skip in overlapped if skip.last < (*fire, *hold)[-1])
         return Plan(fire, hold, (*skipped, *overlapped), cancel, finished=MAX_RUNS_REACHED)
     # Moments beyond the bounds of this pass stay owed: the row is due again at the next of them.
-    next_at = cadence.after(owed[-1] if len(owed) == LIMIT else now)
+    next_at = following if is_alone else cadence.after(owed[-1] if len(owed) == LIMIT else now)
     finished = "" if next_at is not None else NO_FURTHER
     return Plan(fire, hold, (*skipped, *overlapped), cancel, next_at, finished)
 
@@ -113,8 +120,6 @@ def _catch_up(
     """Split the owed moments into those to run and those an outage has cost."""
     newest = cadence.latest(now)
     newest = due_at if newest is None or newest < due_at else newest
-    if newest == due_at and now - due_at <= ON_TIME:
-        return (due_at,), ()  # the everyday case: one moment, on time
     window = max(policy.window, ON_TIME)
     if policy.catch_up is CatchUp.ALL:
         first_kept = _first_from(now - window, due_at, cadence)

@@ -86,7 +86,9 @@ class Importer:
         self.endpoints = EndpointNames({name: row.base_url for name, row in known.items()})
         queues = frozenset(settings.queues)
         self.bare = Surroundings(settings.timezone, queues)
-        self.full = Surroundings(settings.timezone, queues, lambda c: what_is_wrong_with_target(c, known, settings))
+        self.full = Surroundings(
+            settings.timezone, queues, check_target=lambda c: what_is_wrong_with_target(c, known, settings)
+        )
 
     def run(self) -> Report:
         """Translate every row, and with `apply` insert what can be imported. Raises SourceMissing."""

@@ -42,7 +42,12 @@ def _sqlite_now(*_: Any, **__: Any) -> str:
 
 
 def connect(
-    url: str, *, pool_size: int = 5, wait_timeout: int | None = None, lock_wait: int = LOCK_WAIT_SECONDS
+    url: str,
+    *,
+    pool_size: int = 5,
+    wait_timeout: int | None = None,
+    lock_wait: int = LOCK_WAIT_SECONDS,
+    pre_ping: bool = True,
 ) -> Engine:
     """Make an engine for MySQL/MariaDB or SQLite; connections are opened when first used.
 
@@ -67,7 +72,7 @@ def connect(
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=30,
-        pool_pre_ping=True,
+        pool_pre_ping=pre_ping,
         pool_recycle=3600,
         connect_args={
             "init_command": "SET " + ", ".join(f"SESSION {item}" for item in session),

@@ -227,7 +227,7 @@ def read(connection: Connection, run_id: str) -> AnyRow | None:
     return connection.execute(
         select(
             R.id, R.state, R.attempt, R.ready_at, R.config, R.periodic_task_id, R.task_name, R.scheduled_for,
-            R.remote_handle, utc_now().label("now"),
+            R.remote_handle, R.worker, utc_now().label("now"),
         ).where(R.id == run_id)
     ).one_or_none()  # fmt: skip
 

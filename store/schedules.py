@@ -23,7 +23,8 @@ ERROR_CHARS = 1000  # of config_error; a text that is too long for its type woul
 SCHEDULE_COLUMNS = (
     T.id, T.name, T.enabled, T.crontab, T.interval_seconds, T.rrule, T.run_at, T.timezone, T.dst_policy,
     T.calendar, T.calendar_roll, T.start_time, T.end_time, T.max_runs, T.jitter_seconds, T.catch_up,
-    T.catch_up_window_seconds, T.overlap, T.task_extra_config, T.next_run_at, T.last_run_at, T.run_count, T.create_time,
+    T.catch_up_window_seconds, T.overlap, T.task_extra_config, T.next_run_at, T.last_run_at, T.run_count,
+    T.hint, T.create_time,
 )  # fmt: skip
 
 
@@ -150,9 +151,13 @@ def mark_for_arming(tx: Connection, task_ids: Sequence[int]) -> None:
     tx.execute(update(TABLE).where(T.id.in_(task_ids)).values(armed_for=""))
 
 
-def armed_after(tx: Connection, last: int, *, only_default_zone: bool, limit: int = 1000) -> list[int]:
-    """Name armed rows beyond an id, those that name no zone where asked. Primary key."""
-    bounds = [T.id > last, T.armed_for.is_not(None), *([T.timezone.is_(None)] if only_default_zone else [])]
+#: Which rows depend on what may change beside them.
+CONCERNED = {"default_zone": T.timezone.is_(None), "calendars": T.calendar.is_not(None), "tzdata": T.id > 0}
+
+
+def armed_after(tx: Connection, last: int, concern: str, limit: int = 1000) -> list[int]:
+    """Name armed rows beyond an id that a change concerns: a key of CONCERNED. Primary key."""
+    bounds = [T.id > last, T.armed_for.is_not(None), CONCERNED[concern]]
     return list(tx.execute(select(T.id).where(*bounds).order_by(T.id).limit(limit)).scalars())
 
 

@@ -25,23 +25,28 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON agent_scheduler.* TO 'agent_run'@'%';
 GRANT SELECT, SHOW VIEW ON agent_scheduler.* TO 'agent_operator'@'%';
 
 SET @tables = (SELECT COUNT(*) FROM information_schema.tables
-  WHERE table_schema = 'agent_scheduler' AND table_name IN ('periodic_task', 'agent_endpoint', 'task_run'));
+  WHERE table_schema = 'agent_scheduler' AND table_name IN ('periodic_task', 'calendar_day', 'agent_endpoint', 'task_run'));
 
-SET @sql = IF(@tables = 3,
+SET @sql = IF(@tables = 4,
   'GRANT INSERT, UPDATE, DELETE ON agent_scheduler.periodic_task TO ''agent_operator''@''%''', 'DO 0');
 PREPARE rights FROM @sql;
 EXECUTE rights;
 
+SET @sql = IF(@tables = 4,
+  'GRANT INSERT, UPDATE, DELETE ON agent_scheduler.calendar_day TO ''agent_operator''@''%''', 'DO 0');
+PREPARE rights FROM @sql;
+EXECUTE rights;
+
 -- Whoever may write this table decides where keys are sent. Leave the next three lines out if operators must not.
-SET @sql = IF(@tables = 3,
+SET @sql = IF(@tables = 4,
   'GRANT INSERT, UPDATE, DELETE ON agent_scheduler.agent_endpoint TO ''agent_operator''@''%''', 'DO 0');
 PREPARE rights FROM @sql;
 EXECUTE rights;
 
-SET @sql = IF(@tables = 3,
+SET @sql = IF(@tables = 4,
   'GRANT UPDATE (state) ON agent_scheduler.task_run TO ''agent_operator''@''%''', 'DO 0');
 PREPARE rights FROM @sql;
 EXECUTE rights;
 DEALLOCATE PREPARE rights;
 
-SELECT IF(@tables = 3, 'all rights are granted', 'run make migrate, then this file again') AS result;
+SELECT IF(@tables = 4, 'all rights are granted', 'run make migrate, then this file again') AS result;

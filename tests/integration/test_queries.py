@@ -144,7 +144,7 @@ HOT: dict[str, tuple[Callable[[Crowd, Connection], object], int]] = {
     "schedules.clear_run_now": (lambda c, tx: schedules.clear_run_now(tx, c.due, c.due, c.now), 10 * BUSY),
     "schedules.advance": (lambda c, tx: schedules.advance(tx, _advanced(c)), 5 * BUSY),
     "schedules.mark_for_arming": (lambda c, tx: schedules.mark_for_arming(tx, c.due), 5 * BUSY),
-    "schedules.armed_after": (lambda c, tx: schedules.armed_after(tx, c.due[0], only_default_zone=True, limit=50), 60),
+    "schedules.armed_after": (lambda c, tx: schedules.armed_after(tx, c.due[0], "default_zone", limit=50), 60),
     "schedules.record_outcome": (lambda c, tx: schedules.record_outcome(tx, c.due[0], State.SUCCESS), 5),
     "runs.insert_runs": (
         lambda c, tx: runs.insert_runs(tx, [_new_run(c, task, c.now - LEASE_TIME) for task in c.due]),

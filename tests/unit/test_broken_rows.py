@@ -53,8 +53,8 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"timezone": 0}, "timezone 0 is no IANA time zone"),
     ({"timezone": " "}, "timezone ' ' is no IANA time zone"),
     ({"dst_policy": "skip"}, "dst_policy is 'skip', which this version does not support; set it back to NULL"),
-    ({"calendar": "XSHG"}, "calendar is 'XSHG', which this version does not support"),
-    ({"calendar_roll": "next"}, "calendar_roll is 'next', which this version does not support; set it back to 'skip'"),
+    ({"calendar": "XSHH"}, "calendar 'XSHH' is unknown; did you mean 'XSHG'?"),
+    ({"calendar_roll": "sideways"}, "calendar_roll is 'sideways'; use one of skip, next, previous"),
     ({"jitter_seconds": 30}, "jitter_seconds is 30, which this version does not support; set it back to 0"),
     ({"max_runs": 0}, "max_runs is 0; use a whole number from 1"),
     ({"max_runs": -3}, "max_runs is -3; use a whole number from 1"),
@@ -123,8 +123,8 @@ def test_all_problems_of_a_row_are_told_together() -> None:
         run_at="soon",
         timezone="Mars/Olympus",
         dst_policy="x",
-        calendar="XSHG",
-        calendar_roll="next",
+        calendar="XSHH",
+        calendar_roll="sideways",
         start_time="early",
         end_time="late",
         max_runs=-1,
@@ -139,7 +139,8 @@ def test_all_problems_of_a_row_are_told_together() -> None:
 
     columns = [
         "enabled is", *KINDS[:1], "interval_seconds is", "rrule is", "run_at 'soon'", "timezone 'Mars", "dst_policy is",
-        "calendar is", "calendar_roll is", "start_time 'early'", "end_time 'late'", "max_runs is", "jitter_seconds is",
+        "calendar 'XSHH'", "calendar_roll is", "start_time 'early'", "end_time 'late'", "max_runs is",
+        "jitter_seconds is",
         "catch_up is", "catch_up_window_seconds is", "overlap is", "task_extra_config is",
     ]  # fmt: skip
     told = "; ".join(problems)

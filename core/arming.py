@@ -15,6 +15,7 @@ from core.cadence import MICROSECOND, Bounded, Cadence, CadenceError, Interval, 
 from core.calendars import NO_OVERRIDES, Calendar, Overrides, load, past_the_data
 from core.on_calendar import Roll, on_calendar
 from core.planning import CatchUp, Overlap, Policy
+from core.recurrence import parse_rrule
 from core.strict_json import storable
 from core.task_config import AnyConfig, ConfigError, parse_task_config
 from core.zones import zone_hint, zone_names
@@ -26,7 +27,7 @@ MAX_PROBLEM = 4000  # characters; `config_error` holds 64 KB
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 # Columns of the contract whose rules this version does not apply; a row that uses one is told so.
-UNSUPPORTED = {"rrule": None, "dst_policy": None, "jitter_seconds": 0}
+UNSUPPORTED = {"dst_policy": None, "jitter_seconds": 0}
 
 E = TypeVar("E", bound=StrEnum)
 T = TypeVar("T")
@@ -130,8 +131,7 @@ def cadence_of(row: Any, default_zone: str, overrides: Overrides = NO_OVERRIDES)
             if row.calendar is not None:
                 inner = on_calendar(inner, str(row.calendar), _choice(row, "calendar_roll", Roll), zone, overrides)
             return Bounded(inner, start, end) if start or end else inner
-    _supported(row, "rrule")
-    raise CadenceError("no schedule: set one of crontab, interval_seconds or run_at")
+    raise CadenceError("no schedule: set one of crontab, interval_seconds, rrule or run_at")
 
 
 def policy_of(row: Any) -> Policy:
@@ -164,9 +164,19 @@ def _crontab(row: Any, zone: str) -> Cadence:
 
 def _interval(row: Any, zone: str) -> Cadence:
     step = timedelta(seconds=_whole(row, "interval_seconds", 1, MAX_INTERVAL))
-    start = _moment(row, "start_time", zone)
-    anchor = start or _moment(row, "create_time", "UTC") or EPOCH
-    return Interval(anchor, step, anchor_fires=start is not None)
+    return Interval(_anchor(row, zone), step, anchor_fires=row.start_time is not None)
+
+
+def _rrule(row: Any, zone: str) -> Cadence:
+    if not isinstance(row.rrule, str):
+        raise CadenceError(f"rrule is {_shown(row.rrule)}; use text such as 'FREQ=WEEKLY;BYDAY=MO'")
+    parse_rrule(row.rrule, zone, EPOCH)  # tells its own fault, also where start_time has one
+    return parse_rrule(row.rrule, zone, _anchor(row, zone))
+
+
+def _anchor(row: Any, zone: str) -> datetime:
+    """What intervals count from, and a rule without a DTSTART: start_time, else create_time."""
+    return _moment(row, "start_time", zone) or _moment(row, "create_time", "UTC") or EPOCH
 
 
 def _calendar(row: Any, overrides: Overrides) -> Calendar | None:
@@ -180,6 +190,7 @@ def _once(row: Any, zone: str) -> Cadence:
 RULES: dict[str, Callable[[Any, str], Cadence]] = {
     "crontab": _crontab,
     "interval_seconds": _interval,
+    "rrule": _rrule,
     "run_at": _once,
 }
 

@@ -120,7 +120,7 @@ def _by_month(rule: Repeat, first: datetime) -> str:
     interval = rule.interval * (12 if rule.kind == "year" else 1)
     wanted = rule.day or first.day
     if 12 % interval:
-        wrong = f"means every {rule.interval} {rule.kind}s, which no crontab says; rrule is not supported yet"
+        wrong = f"means every {rule.interval} {rule.kind}s, which no crontab says; write it as an rrule by hand"
         raise Problem("repeat_interval", wrong, "write a run_at row for each date")
     months = {((rule.month or first.month) - 1 + step) % 12 + 1 for step in range(0, 12, interval)}
     shortest = min(_clamped(2025, month, 31) for month in months)
@@ -132,7 +132,7 @@ def _by_month(rule: Repeat, first: datetime) -> str:
     if rule.day is not None and wanted >= longest:
         return last
     field = "start_time" if rule.day is None else "repeat_day_of_month"
-    wrong = f"is {wanted}, or the last day of a shorter month, which no crontab says; rrule is not supported yet"
+    wrong = f"is {wanted}, or the last day of a shorter month, which no crontab says; write it as an rrule by hand"
     if rule.day is None:
         wrong = f"is on day {wanted}, from which the old rule slips to {shortest} and stays there"
     raise Problem(field, wrong, f"write crontab {last!r} for the last day, or a day up to {shortest}")

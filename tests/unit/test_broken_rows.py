@@ -15,7 +15,7 @@ AGENT = {"task_type": "agent", "agent_id": "a", "message": "m"}
 
 # The columns of the broken row, and what its sentence must say.
 BROKEN: list[tuple[dict[str, Any], str]] = [
-    ({"crontab": None}, "no schedule: set one of crontab, interval_seconds or run_at"),
+    ({"crontab": None}, "no schedule: set one of crontab, interval_seconds, rrule or run_at"),
     ({"crontab": "61 * * * *"}, "crontab '61 * * * *': wrong value for minute '61' (use 0-59)"),
     ({"crontab": "0 0 31 2 *"}, "names a date that never comes; change its day, month or weekday"),
     ({"crontab": ""}, "crontab '' has 0 fields; use 5"),
@@ -37,7 +37,7 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"interval_seconds": b"60"}, "interval_seconds is b'60'; use a whole number"),
     ({"interval_seconds": 60, "create_time": "soon"}, "create_time 'soon' is no time; write '2026-12-31 09:00:00'"),
     ({"interval_seconds": 60, "start_time": 5}, "start_time 5 is no time"),
-    ({"rrule": "FREQ=DAILY"}, "rrule is 'FREQ=DAILY', which this version does not support; set it back to NULL"),
+    ({"rrule": "FREQ=NEVER", "crontab": None}, "rrule 'FREQ=NEVER': FREQ is NEVER; use one of YEARLY, MONTHLY"),
     ({"run_at": "tomorrow"}, "run_at 'tomorrow' is no time; write '2026-12-31 09:00:00'"),
     ({"run_at": "0000-00-00 00:00:00"}, "run_at '0000-00-00 00:00:00' is no time"),
     ({"run_at": b"2026"}, "run_at b'2026' is no time"),
@@ -119,7 +119,7 @@ def test_all_problems_of_a_row_are_told_together() -> None:
         enabled=7,
         crontab="61 * * * *",
         interval_seconds=-1,
-        rrule="FREQ=DAILY",
+        rrule="FREQ=NEVER",
         run_at="soon",
         timezone="Mars/Olympus",
         dst_policy="x",
@@ -138,7 +138,8 @@ def test_all_problems_of_a_row_are_told_together() -> None:
     problems = what_is_wrong(broken, AROUND)
 
     columns = [
-        "enabled is", *KINDS[:1], "interval_seconds is", "rrule is", "run_at 'soon'", "timezone 'Mars", "dst_policy is",
+        "enabled is", *KINDS[:1], "interval_seconds is", "rrule 'FREQ", "run_at 'soon'", "timezone 'Mars",
+        "dst_policy is",
         "calendar 'XSHH'", "calendar_roll is", "start_time 'early'", "end_time 'late'", "max_runs is",
         "jitter_seconds is",
         "catch_up is", "catch_up_window_seconds is", "overlap is", "task_extra_config is",

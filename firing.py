@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -21,6 +22,7 @@ from store.runs import NewRun
 logger = logging.getLogger("firing")
 
 BATCH: Final = 1000
+PLAN_SECONDS: Final = 1.0  # a transaction that plans longer would lose its session (wait_timeout), and its work
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +53,25 @@ def fire_due(
     if not rows:
         return Fired()
     active, held = _occupied(tx, rows)
-    batch = _Batch()
-    for row in rows:
+    batch, begin = _Batch(), monotonic()
+    taken = 0
+    while taken < len(rows) and monotonic() - begin < PLAN_SECONDS:
+        row = rows[taken]
         _plan_one(row, now, around, skip_before, (active[row.id], held[row.id]), batch)
+        taken += 1
     inserted = runs.insert_runs(tx, batch.new_runs)
     if len(inserted) < len(batch.new_runs):
         logger.warning("%d moments had a run already: not run twice", len(batch.new_runs) - len(inserted))
     _cancel_others(tx, batch.planned, inserted)
     _move_on(tx, batch.planned, inserted, now)
     schedules.set_armed(tx, batch.broken)
-    # What a bounded pass leaves owed is due at once, and must not be below the next search.
-    still_due = [owed.next_at for _, owed in batch.planned if owed.next_at is not None and owed.next_at <= now]
-    return Fired(len(rows), inserted, min([*still_due, rows[-1].next_run_at if len(rows) == BATCH else now]))
+    # What this pass leaves owed is due at once, and must not be below the next search.
+    left = [owed.next_at for _, owed in batch.planned if owed.next_at is not None and owed.next_at <= now]
+    if taken < len(rows):
+        left.append(rows[taken].next_run_at)
+    elif len(rows) == BATCH:
+        left.append(rows[-1].next_run_at)
+    return Fired(taken, inserted, min(left, default=now))
 
 
 def fire_manual(tx: Connection, around: Surroundings) -> Fired:

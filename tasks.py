@@ -24,7 +24,7 @@ def make_app(settings: Settings) -> Celery:
     app = Celery("agent_scheduler", include=["agent_tasks", *settings.task_modules])
     app.conf.update(
         broker_url=settings.broker_url,
-        broker_transport="broker:Transport" if settings.broker_url.startswith(("redis", "sentinel")) else None,
+        broker_transport="broker:Transport" if settings.broker_url.startswith(("redis://", "rediss://")) else None,
         broker_transport_options={
             "queue_order": settings.queues,
             "queue_order_strategy": "priority",  # the channel orders by rank; this one rotates nothing
@@ -79,7 +79,9 @@ def _on_worker_ready(sender: Any, **_: Any) -> None:
 def check_serving_order(channel: Any) -> None:
     """Stop the worker where its channel would not serve the queues by rank. Raises SystemExit."""
     if not isinstance(channel, Channel):
-        logger.warning("this broker is no Redis: strict queue order is not promised")
+        logger.warning(
+            "this broker is not one Redis server (redis:// or rediss://): strict queue order is not promised"
+        )
         return
     served = channel.serving_order()
     ranked = [name for name in get_settings().queues if name in served]

@@ -3,6 +3,8 @@
 A message delivered twice, or for a run that is not ready, changes nothing: the claim decides.
 """
 
+import asyncio
+import json
 import logging
 from collections.abc import Callable
 from datetime import timedelta
@@ -17,7 +19,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 import attempts
 from config import RUN_TASKS
 from core.lifecycle import State
-from core.outcome import AgentError, AgentRequest, AgentResult, ErrorKind
+from core.outcome import AgentError, AgentRequest, AgentResult, ErrorKind, RemoteHandle
 from core.task_config import (
     AgentConfig,
     CeleryConfig,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     AnyTask: TypeAlias = Task[Any, Any]
 
 T = TypeVar("T")
+C = TypeVar("C", AgentConfig, WorkflowConfig, HttpConfig, CeleryConfig)
 
 LEDGER_PAUSE = 1.0
 CLAIM_PATIENCE = 10.0  # seconds; then the message is dropped, and beat sends the run again
@@ -193,9 +196,7 @@ def _report(run: Claim, state: State | None, text: str) -> dict[str, Any]:
 
 def call_agent_task(worker: WorkerRuntime, run: Claim) -> AgentResult:
     """Send a run's message to its agent and return the answer. Raises AgentError or CallCancelled."""
-    config = parse_task_config(run.config)
-    if not isinstance(config, AgentConfig):
-        raise AgentError(ErrorKind.CONFIG, f"this run is no agent run but {config.task_type}")
+    config = _config_of(run, AgentConfig)
     request = AgentRequest(
         kind="agent",
         target=config.agent_id,
@@ -211,9 +212,7 @@ def call_agent_task(worker: WorkerRuntime, run: Claim) -> AgentResult:
 
 def call_workflow_task(worker: WorkerRuntime, run: Claim) -> AgentResult:
     """Start a run's workflow with its inputs and return the outputs. Raises AgentError or CallCancelled."""
-    config = parse_task_config(run.config)
-    if not isinstance(config, WorkflowConfig):
-        raise AgentError(ErrorKind.CONFIG, f"this run is no workflow run but {config.task_type}")
+    config = _config_of(run, WorkflowConfig)
     request = AgentRequest(
         kind="workflow",
         target=config.workflow_id,
@@ -229,9 +228,7 @@ def call_workflow_task(worker: WorkerRuntime, run: Claim) -> AgentResult:
 
 def call_http_task(worker: WorkerRuntime, run: Claim) -> AgentResult:
     """Make a run's HTTP request and return the answer. Raises AgentError or CallCancelled."""
-    config = parse_task_config(run.config)
-    if not isinstance(config, HttpConfig):
-        raise AgentError(ErrorKind.CONFIG, f"this run is no http run but {config.task_type}")
+    config = _config_of(run, HttpConfig)
     request = AgentRequest(
         kind="http",
         target=config.url,
@@ -250,9 +247,7 @@ def call_celery_task(app: Any, run: Claim) -> AgentResult:
 
     A thread cannot be stopped: the timeout of such a run ends it in the ledger, not the code it runs.
     """
-    config = parse_task_config(run.config)
-    if not isinstance(config, CeleryConfig):
-        raise AgentError(ErrorKind.CONFIG, f"this run is no celery run but {config.task_type}")
+    config = _config_of(run, CeleryConfig)
     named = app.tasks.get(config.task)
     if named is None:
         hint = "add its module to TASK_MODULES and restart the worker"
@@ -263,10 +258,26 @@ def call_celery_task(app: Any, run: Claim) -> AgentResult:
     return AgentResult("succeeded", "" if value is None else str(value), data=value)
 
 
+def _config_of(run: Claim, expected: type[C]) -> C:
+    """Read what a run is to do. Raises AgentError where its message named the wrong task, ConfigError if unreadable."""
+    config = parse_task_config(run.config)
+    if not isinstance(config, expected):
+        raise AgentError(ErrorKind.CONFIG, f"a run of task_type {config.task_type} came to the task of another type")
+    return config
+
+
 def _call(worker: WorkerRuntime, run: Claim, config: Any, request: AgentRequest) -> AgentResult:
     known = _on_ledger(worker, schedules.endpoints) if config.endpoint is not None else {}
     endpoint = resolve(config, known, worker.settings)
     provider = registry.get(endpoint.provider)
+
+    def keep_handle(handle: RemoteHandle) -> None:
+        """Store what finds the remote run again; off the loop, which must not wait for the ledger."""
+        text = json.dumps({"provider": handle.provider, "ids": dict(handle.ids)}, ensure_ascii=False)
+        loop = asyncio.get_running_loop()
+        loop.run_in_executor(
+            None, _on_ledger, worker, lambda c: runs.save_handle(c, run.id, run.worker, run.attempt, text)
+        )
 
     async def attempt() -> AgentResult:
         async with client_for(endpoint) as client:
@@ -274,6 +285,7 @@ def _call(worker: WorkerRuntime, run: Claim, config: Any, request: AgentRequest)
                 client,
                 endpoint,
                 worker.settings.result_max_bytes,
+                on_handle=keep_handle,
                 allowed_hosts=worker.settings.http_allowed_hosts,
             )
             return await call_provider(provider, context, request)

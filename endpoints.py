@@ -8,7 +8,6 @@ from core.outcome import AgentError, ErrorKind
 from core.task_config import AnyConfig, CeleryConfig, HttpConfig
 from providers import registry
 from providers.base import Endpoint
-from providers.http_json import check_allowed
 from providers.options import near_miss
 
 DEFAULT = "default"
@@ -52,7 +51,7 @@ def what_is_wrong_with_target(config: AnyConfig, known: Mapping[str, Any], setti
             provider = resolve(config, known, settings).provider
         registry.check(provider, config.task_type, config.options)
         if isinstance(config, HttpConfig):
-            check_allowed(config.url, settings.http_allowed_hosts)
+            registry.check_url(config.url, settings.http_allowed_hosts)
     except AgentError as error:
         return error.message
     return None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.broken_rows import BROKEN_ROWS
 from tests.services import MariaDBServer
 from tests.stack import ROOT, Stack, agent
 
@@ -95,6 +96,25 @@ def test_a_cancel_by_sql_cuts_the_running_call_within_two_seconds(running: Stack
     running.wait_for(lambda: "no longer STARTED by this worker" in out.read_text(), "the cut", 2.5)
     assert worker.poll() is None
     assert running.states("long") == {"REVOKED": 1}
+
+
+def test_good_rows_fire_on_time_beside_every_kind_of_broken_row(on_mariadb: Stack) -> None:
+    on_mariadb.beat()
+    on_mariadb.worker()
+
+    for n, broken in enumerate(BROKEN_ROWS):
+        columns = {"crontab": "0 0 1 1 *", "task_extra_config": agent(), **broken.columns}
+        on_mariadb.insert(f"bad{n} {broken.name}", columns.pop("task_extra_config"), **columns)
+        on_mariadb.insert(f"good{n}", agent("quick"), interval_seconds=2)
+
+    on_mariadb.wait_for(lambda: on_mariadb.states("good%")["SUCCESS"] >= 3 * len(BROKEN_ROWS), "the good ones", 30)
+    late = "TIMESTAMPDIFF(MICROSECOND, scheduled_for, started_at) / 1e6"
+    (worst,) = on_mariadb.sql(f"SELECT MAX({late}) AS seconds FROM task_run WHERE task_name LIKE 'good%'")
+    assert float(worst.seconds) < 2
+    errors = {row.name: row.config_error for row in on_mariadb.sql("SELECT name, config_error FROM periodic_task")}
+    for n, broken in enumerate(BROKEN_ROWS):
+        assert broken.says in (errors[f"bad{n} {broken.name}"] or "")
+    assert on_mariadb.states("bad%") == {}
 
 
 def test_purging_the_broker_delays_runs_and_loses_none(on_mariadb: Stack) -> None:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
-from core.cadence import MICROSECOND, Bounded, Cadence, CadenceError, Interval, Once, moment_at, parse_crontab
+from core.cadence import MICROSECOND, Bounded, Cadence, CadenceError, Interval, Jittered, Once, moment_at, parse_crontab
 from core.calendars import NO_OVERRIDES, Calendar, Overrides, load, past_the_data
 from core.on_calendar import Roll, on_calendar
 from core.planning import CatchUp, Overlap, Policy
@@ -27,7 +27,7 @@ MAX_PROBLEM = 4000  # characters; `config_error` holds 64 KB
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 # Columns of the contract whose rules this version does not apply; a row that uses one is told so.
-UNSUPPORTED = {"dst_policy": None, "jitter_seconds": 0}
+UNSUPPORTED = {"dst_policy": None}
 
 E = TypeVar("E", bound=StrEnum)
 T = TypeVar("T")
@@ -109,6 +109,7 @@ def what_is_wrong(row: Any, around: Surroundings) -> list[str]:
         if getattr(row, kind) is not None:
             check(rule, zone)
     check(_choice, "calendar_roll", Roll)
+    check(_whole, "jitter_seconds", 0, MAX_INTERVAL)
     check(_calendar, around.overrides)
     check(cadence_of, around.zone, around.overrides)
     check(_choice, "catch_up", CatchUp)
@@ -130,7 +131,9 @@ def cadence_of(row: Any, default_zone: str, overrides: Overrides = NO_OVERRIDES)
             inner = rule(row, zone)
             if row.calendar is not None:
                 inner = on_calendar(inner, str(row.calendar), _choice(row, "calendar_roll", Roll), zone, overrides)
-            return Bounded(inner, start, end) if start or end else inner
+            bounded = Bounded(inner, start, end) if start or end else inner
+            spread = _whole(row, "jitter_seconds", 0, MAX_INTERVAL)
+            return Jittered(bounded, timedelta(seconds=spread), str(row.id)) if spread else bounded
     raise CadenceError("no schedule: set one of crontab, interval_seconds, rrule or run_at")
 
 

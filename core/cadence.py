@@ -20,6 +20,8 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
+from core.retries import derived_fraction
+
 MICROSECOND = timedelta(microseconds=1)
 SECOND = timedelta(seconds=1)
 MAX_CRONTAB = 255  # characters; a longer list takes long to read
@@ -229,6 +231,38 @@ class Bounded:
         """Never before `start`, never after `end`."""
         found = self.inner.latest(moment if self.end is None else min(moment, self.end))
         return None if found is None or (self.start is not None and found < self.start) else found
+
+
+@dataclass(frozen=True, slots=True)
+class Jittered:
+    """Another cadence with each moment put off by up to `spread`, never as far as the following one.
+
+    The delay is derived from `key` and the moment, so every beat computes the same instant.
+    """
+
+    inner: Cadence
+    spread: timedelta
+    key: str
+
+    def after(self, moment: datetime) -> datetime | None:
+        """The moment whose turn it is may be the last one before, put off."""
+        before = self.inner.latest(moment)
+        if before is not None and (found := self._put_off(before)) > moment:
+            return found
+        following = self.inner.after(moment)
+        return None if following is None else self._put_off(following)
+
+    def latest(self, moment: datetime) -> datetime | None:
+        """The last moment whose delay has passed too."""
+        before = self.inner.latest(moment)
+        if before is not None and self._put_off(before) > moment:
+            before = self.inner.latest(before - MICROSECOND)
+        return None if before is None else self._put_off(before)
+
+    def _put_off(self, moment: datetime) -> datetime:
+        following = self.inner.after(moment)
+        room = self.spread if following is None else min(self.spread, following - moment)
+        return moment + room * derived_fraction(f"{self.key}:{moment.isoformat()}")
 
 
 @lru_cache(maxsize=8192)

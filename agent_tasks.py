@@ -28,6 +28,7 @@ from core.task_config import (
     HttpConfig,
     WorkflowConfig,
     parse_task_config,
+    readable_config,
 )
 from endpoints import resolve
 from logger import run_prefix
@@ -134,7 +135,8 @@ def _claim(worker: WorkerRuntime, run_id: str) -> Claim | None:
                     return None
                 if not worker.owns_lease():
                     return None
-                deadline = row.now + timedelta(seconds=_timeout_of(row.config))
+                config = readable_config(row.config)
+                deadline = row.now + timedelta(seconds=config.timeout if config else UNREADABLE_TIMEOUT)
                 written = (worker.worker, row.attempt + 1)
                 if not runs.claim(connection, run_id, row.attempt, written[0], deadline):
                     return None
@@ -152,13 +154,6 @@ def _claimed(worker: WorkerRuntime, row: Any, owner: str, attempt: int) -> Claim
     )
     worker.claimed(run)
     return run
-
-
-def _timeout_of(text: str) -> float:
-    try:
-        return parse_task_config(text).timeout
-    except ConfigError:
-        return UNREADABLE_TIMEOUT
 
 
 def _note_cancel(connection: Any, run: Any) -> None:

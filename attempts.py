@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from core.lifecycle import State
 from core.outcome import AgentError, AgentResult, ErrorKind
 from core.retries import backoff, may_retry
-from core.task_config import AnyConfig, ConfigError, parse_task_config
+from core.task_config import readable_config
 from logger import run_prefix
 from store import runs, schedules
 from store.database import is_contention, read_clock
@@ -71,7 +71,7 @@ def fail(connection: Connection, run: Attempt, error: AgentError) -> State | Non
         conversation_id=error.conversation_id,
         request_id=error.request_id,
     )
-    config = _readable(run.config)
+    config = readable_config(run.config)  # what nobody can read is not retried
     if config is None or not may_retry(error.kind, run.attempt, config.max_retries, error.retry_after):
         return _finish(connection, run, ending)
     wait = backoff(
@@ -119,14 +119,6 @@ def show_owed(connection: Connection) -> None:
     """Try again what `show_outcome` could not write; every process that ends runs calls this every few seconds."""
     for _ in range(len(_owed)):
         show_outcome(connection, *_owed.popleft())
-
-
-def _readable(text: str) -> AnyConfig | None:
-    """Read a run's config; None for one this version cannot read (a downgrade, an edit by hand): it is not retried."""
-    try:
-        return parse_task_config(text)
-    except ConfigError:
-        return None
 
 
 def _refused(run: Attempt) -> None:

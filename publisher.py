@@ -15,10 +15,10 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from broker import Sender
-from core.task_config import ConfigError, parse_task_config
+from core.task_config import readable_config
 from store import runs
 from store.database import AnyRow, autocommit, is_contention, read_clock, transaction
-from store.runs import Sendable
+from store.runs import NewRun, Sendable
 
 logger = logging.getLogger("publisher")
 
@@ -28,6 +28,7 @@ SWEEP_BATCHES = 20  # then the runs handed over in memory have their turn again
 OTHERS_GRACE = timedelta(seconds=2)  # a PENDING run younger than this is its own beat's to send
 LOST_AFTER = timedelta(seconds=10)
 LOST_CHECK_SECONDS = 5.0
+RESENT_MAX = 10_000  # runs whose growing pause is remembered
 BROKER_PAUSE = 1.0
 HANDED_OVER_MAX = 50_000  # beyond it the ledger keeps them: the sweep sends what memory does not hold
 
@@ -132,14 +133,12 @@ class Publisher:
         sent = 0
         with autocommit(self.engine) as connection:
             now, clock = read_clock(connection), monotonic()
-            seen: set[str] = set()
             for lane in runs.queued_lanes(connection):
                 served = self.sender.next_run(lane.queue, lane.priority)
                 before = now if served is None else runs.queued_at(connection, served)
                 if before is None:
                     continue
                 rows = runs.queued_before(connection, lane.queue, lane.priority, before - LOST_AFTER, BATCH)
-                seen.update(row.id for row in rows)
                 due = [row for row in rows if self._resent.get(row.id, (0, 0.0))[1] <= clock]
                 if due:
                     self.sender.send([sendable(row) for row in due])
@@ -149,15 +148,11 @@ class Publisher:
                 for row in due:
                     times = self._resent.get(row.id, (0, 0.0))[0] + 1
                     self._resent[row.id] = (times, clock + LOST_AFTER.total_seconds() * 2.0 ** min(times, 8))
-            limit = 10 * BATCH
-            self._resent = dict(list(self._resent.items())[-limit:])
+            self._resent = dict(list(self._resent.items())[-RESENT_MAX:])
         return sent
 
 
-def sendable(row: AnyRow) -> Sendable:
-    """Read from a ledger row where its message goes. Whatever task carries an unreadable run ends it honestly."""
-    try:
-        kind = parse_task_config(row.config).task_type
-    except ConfigError:
-        kind = "agent"
-    return Sendable(row.id, row.queue, row.priority, row.attempt, kind)
+def sendable(run: AnyRow | NewRun) -> Sendable:
+    """Read from a run where its message goes. Whatever task carries an unreadable run ends it honestly."""
+    config = readable_config(run.config)
+    return Sendable(run.id, run.queue, run.priority, run.attempt, config.task_type if config else "agent")

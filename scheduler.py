@@ -23,15 +23,14 @@ from config import PURGE_TASK, Settings, get_settings
 from core.arming import Armed, Surroundings, arm
 from core.calendars import NO_OVERRIDES
 from core.lifecycle import State
-from core.task_config import AnyConfig, parse_task_config
+from core.task_config import AnyConfig
 from endpoints import what_is_wrong_with_target
 from firing import Fired, fire_due, fire_manual, order_of
-from publisher import Publisher
+from publisher import Publisher, sendable
 from rearm import rearm_after_changes
 from rescue import rescue
 from store import calendar_days, housekeeping, leases, runs, schedules
 from store.database import AnyRow, autocommit, connect, is_contention, read_clock, transaction
-from store.runs import Sendable
 
 logger = logging.getLogger("scheduler")
 
@@ -67,6 +66,7 @@ class DatabaseScheduler(Scheduler):
         self._last_tick = monotonic()
         self._turns: dict[str, float] = {}
         self._rearming: Thread | None = None
+        self._rearmed_for: dict[str, str] | None = None
         self._closed = False
         super().__init__(*args, **kwargs)
         self.publisher = Publisher(self.engine, Sender(self.app))
@@ -221,9 +221,7 @@ class DatabaseScheduler(Scheduler):
                 logger.info("the transaction met a lock and is made again: %s", error.orig)
                 sleep(BUSY_PAUSE)
         self.publisher.hand_over(
-            Sendable(run.id, run.queue, run.priority, 0, parse_task_config(run.config).task_type)
-            for run in fired.new_runs
-            if run.state is State.PENDING and run.ready_at is not None
+            sendable(run) for run in fired.new_runs if run.state is State.PENDING and run.ready_at is not None
         )
         return fired
 
@@ -290,13 +288,19 @@ class DatabaseScheduler(Scheduler):
         self.surroundings = Surroundings(settings.timezone, frozenset(settings.queues), self._overrides, check)
 
     def _start_rearming(self) -> None:
-        """Look whether the default zone, tzdata or a calendar changed; in a thread: it may wait for locked rows."""
-        if self._rearming is None or not self._rearming.is_alive():
+        """Look whether the default zone, tzdata or a calendar changed; in a thread: it may wait for locked rows.
+
+        Zone and tzdata are this process's for good, so after the first look only new calendar days ask for another.
+        """
+        is_at_work = self._rearming is not None and self._rearming.is_alive()
+        if self._rearmed_for != self._calendar_versions and not is_at_work:
             self._rearming = Thread(target=self._rearm, name="rearm", daemon=True)
             self._rearming.start()
 
     def _rearm(self) -> None:
+        versions = self._calendar_versions
         try:
             rearm_after_changes(self.engine, self.settings.timezone)
+            self._rearmed_for = versions
         except Exception as error:  # the edge of the thread: a later tick starts it again
             logger.error("rows cannot be armed again yet: %s", getattr(error, "orig", error))

@@ -41,7 +41,7 @@ OVERDUE_SECONDS = 10.0  # the loop cuts a call at its deadline; this is for a lo
 
 @dataclass(slots=True)
 class Running:
-    """A call in this process. `claimed` turns true once the ledger says so too."""
+    """A call in this process. `claim` is there once the ledger says that the run is ours."""
 
     claim: Claim | None = None
     future: Future[Any] | None = None
@@ -182,11 +182,6 @@ class WorkerRuntime:
             ) from None
         except (asyncio.CancelledError, FutureCancelled):
             raise CallCancelled(call.cancelled_because or "cancelled") from None
-
-    def is_cut(self, run_id: str) -> str:
-        """Say why a run must not go on; empty while it may."""
-        call = self._running.get(run_id)
-        return call.cancelled_because if call else ""
 
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self.loop)

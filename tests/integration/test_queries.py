@@ -170,7 +170,6 @@ HOT: dict[str, tuple[Callable[[Crowd, Connection], object], int]] = {
     "runs.save_handle": (lambda c, tx: runs.save_handle(tx, c.run_ids["STARTED"][0], "w0", 1, "h"), 5),
     "runs.started_by": (lambda c, tx: runs.started_by(tx, "w0"), 5 * BUSY),
     "runs.last_conversation": (lambda c, tx: runs.last_conversation(tx, c.due[0]), 250),
-    "runs.newest": (lambda c, tx: runs.newest(tx, 20), 60),
     "leases.renew_worker": (lambda c, tx: leases.renew_worker(tx, "w1", LEASE_TIME), 5),
     "leases.living_workers": (lambda c, tx: leases.living_workers(tx), 5 * BUSY),
     "leases.remove_expired": (lambda c, tx: leases.remove_expired(tx, c.now), 10 * BUSY),

@@ -5,14 +5,18 @@ Arming is the step from what an operator wrote to `next_run_at`, or to a `config
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import Any, TypeVar
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
-from core.cadence import MICROSECOND, Bounded, Cadence, CadenceError, Interval, Jittered, Once, moment_at, parse_crontab
-from core.calendars import NO_OVERRIDES, Calendar, Overrides, load, past_the_data
+from core.cadence import MICROSECOND, Bounded, Cadence, CadenceError, Interval, Jittered, Once, parse_crontab
+from core.calendars import NO_OVERRIDES, Calendar, Overrides, ends_soon, load, past_the_data
+from core.clock_change import DstPolicy, is_in_gap, moment_at
+from core.hints import hints_of, joined
 from core.on_calendar import Roll, on_calendar
 from core.planning import CatchUp, Overlap, Policy
 from core.recurrence import parse_rrule
@@ -26,8 +30,6 @@ MAX_SHOWN = 80
 MAX_PROBLEM = 4000  # characters; `config_error` holds 64 KB
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 END_OF_TIME = datetime.max.replace(tzinfo=UTC)
-# Columns of the contract whose rules this version does not apply; a row that uses one is told so.
-UNSUPPORTED = {"dst_policy": None}
 
 E = TypeVar("E", bound=StrEnum)
 T = TypeVar("T")
@@ -67,24 +69,27 @@ def arm(row: Any, now: datetime, around: Surroundings, *, was_broken: bool, chec
     if not row.enabled:
         return Armed()
     next_run_at = row.next_run_at if isinstance(row.next_run_at, datetime) else None
+    cadence = cadence_of(row, around.zone, around.overrides)
     if checked_only and not was_broken and next_run_at is not None:
-        return Armed(next_run_at=next_run_at)
+        return Armed(next_run_at=next_run_at, hint=_hint(row, cadence, next_run_at, now, around.overrides))
     if row.max_runs is not None and row.run_count >= row.max_runs:
         return Armed(hint=f"finished: max_runs={row.max_runs} is reached")
-    cadence = cadence_of(row, around.zone, around.overrides)
     since = now if next_run_at is None or next_run_at > now else max(next_run_at, EPOCH) - MICROSECOND
     found = cadence.after(since)
     if found is None and row.run_at is not None and row.run_count == 0:
         found = cadence.latest(now)  # armed though past: catch-up decides what it owes
     if found is None:
         return Armed(hint="finished: no further moment within its bounds")
-    return Armed(next_run_at=found, hint=_calendar_hint(row, found, around.overrides))
+    return Armed(next_run_at=found, hint=_hint(row, cadence, found, now, around.overrides))
 
 
-def _calendar_hint(row: Any, moment: datetime, overrides: Overrides) -> str | None:
-    """Warn where the next moment lies beyond what its calendar knows."""
-    calendar = _calendar(row, overrides)
-    return None if calendar is None else past_the_data(calendar, moment.date())
+def _hint(row: Any, cadence: Cadence, moment: datetime, now: datetime, overrides: Overrides) -> str | None:
+    """Warn of the end of a calendar's data first: the lookout must find these words, whatever had to be cut."""
+    ending = None
+    if (calendar := _calendar(row, overrides)) is not None:
+        is_near = ends_soon(calendar.known_until, now.date())
+        ending = past_the_data(calendar, date.max if is_near else moment.date())
+    return joined([*([ending] if ending else []), *hints_of(row, cadence, policy_of(row), moment)])
 
 
 def what_is_wrong(row: Any, around: Surroundings) -> list[str]:
@@ -100,8 +105,7 @@ def what_is_wrong(row: Any, around: Surroundings) -> list[str]:
 
     check(_whole, "enabled", 0, 1)
     check(_one_kind)
-    for column in UNSUPPORTED:
-        check(_supported, column)
+    check(_dst_policy)
     zone = check(_zone, around.zone) or "UTC"  # the others are read all the same, so that one look tells all
     for column in ("start_time", "end_time"):
         check(_moment, column, zone)
@@ -120,8 +124,40 @@ def what_is_wrong(row: Any, around: Surroundings) -> list[str]:
     return list(problems)
 
 
+class When(NamedTuple):
+    """The columns that name a row's moments: all that its cadence is built from."""
+
+    crontab: Any
+    interval_seconds: Any
+    rrule: Any
+    run_at: Any
+    timezone: Any
+    dst_policy: Any
+    calendar: Any
+    calendar_roll: Any
+    start_time: Any
+    end_time: Any
+    jitter_seconds: Any
+    id: Any
+    """What jitter is derived from; None without."""
+    create_time: Any
+    """What rules without a start_time count from; None with one, and for crontabs."""
+
+
+_when = attrgetter(*When._fields[:-2])
+
+
 def cadence_of(row: Any, default_zone: str, overrides: Overrides = NO_OVERRIDES) -> Cadence:
     """Build the rule a row's WHEN columns name. Raises CadenceError."""
+    jitters, counts = bool(row.jitter_seconds), row.crontab is None and row.start_time is None
+    ours = row.id if jitters else None, row.create_time if counts else None
+    return _cadence(default_zone, overrides, *_when(row), *ours)
+
+
+# A herd shares its rule. Typed: 1.0 and True are no whole numbers, yet equal to 1.
+@lru_cache(maxsize=8192, typed=True)
+def _cadence(default_zone: str, overrides: Overrides, *columns: Any) -> Cadence:
+    row = When(*columns)
     zone = _zone(row, default_zone)
     start, end = _moment(row, "start_time", zone), _moment(row, "end_time", zone)
     if start is not None and end is not None and end < start:
@@ -162,7 +198,8 @@ def known_zone(name: str) -> str:
 def _crontab(row: Any, zone: str) -> Cadence:
     if not isinstance(row.crontab, str):
         raise CadenceError(f"crontab is {_shown(row.crontab)}; use text such as '0 9 * * *'")
-    return parse_crontab(row.crontab, zone)
+    parse_crontab(row.crontab, zone)  # tells its own fault, also where dst_policy has one
+    return parse_crontab(row.crontab, zone, _dst_policy(row))
 
 
 def _interval(row: Any, zone: str) -> Cadence:
@@ -173,8 +210,8 @@ def _interval(row: Any, zone: str) -> Cadence:
 def _rrule(row: Any, zone: str) -> Cadence:
     if not isinstance(row.rrule, str):
         raise CadenceError(f"rrule is {_shown(row.rrule)}; use text such as 'FREQ=WEEKLY;BYDAY=MO'")
-    parse_rrule(row.rrule, zone, EPOCH)  # tells its own fault, also where start_time has one
-    return parse_rrule(row.rrule, zone, _anchor(row, zone))
+    parse_rrule(row.rrule, zone, EPOCH)  # tells its own fault, also where start_time or dst_policy has one
+    return parse_rrule(row.rrule, zone, _anchor(row, zone), _dst_policy(row))
 
 
 def _anchor(row: Any, zone: str) -> datetime:
@@ -187,7 +224,13 @@ def _calendar(row: Any, overrides: Overrides) -> Calendar | None:
 
 
 def _once(row: Any, zone: str) -> Cadence:
-    return Once(_moment(row, "run_at", zone) or EPOCH)
+    moment = _moment(row, "run_at", zone) or EPOCH
+    if _dst_policy(row) is DstPolicy.SKIP and row.run_at.tzinfo is None and is_in_gap(row.run_at, ZoneInfo(zone)):
+        raise CadenceError(
+            f"run_at {_shown(row.run_at)} does not come in {zone}, where the clocks are set forward over it, "
+            "and dst_policy 'skip' leaves it out; change one of them"
+        )
+    return Once(moment)
 
 
 RULES: dict[str, Callable[[Any, str], Cadence]] = {
@@ -204,12 +247,8 @@ def _one_kind(row: Any) -> None:
         raise CadenceError(f"{' and '.join(given)} are all set; keep exactly one and set the others to NULL")
 
 
-def _supported(row: Any, column: str) -> None:
-    value, default = getattr(row, column), UNSUPPORTED[column]
-    if value not in (None, default):
-        raise CadenceError(
-            f"{column} is {_shown(value)}, which this version does not support; set it back to {_shown(default)}"
-        )
+def _dst_policy(row: Any) -> DstPolicy:
+    return DstPolicy.CRON if row.dst_policy is None else _choice(row, "dst_policy", DstPolicy)
 
 
 def _zone(row: Any, default: str) -> str:
@@ -238,14 +277,20 @@ def _runnable(row: Any, around: Surroundings) -> AnyConfig:
 
 
 def _moment(row: Any, column: str, zone: str) -> datetime | None:
-    """Read a wall-clock column in the row's zone, as a crontab's times are read where the clocks change."""
+    """Read a wall-clock column in the row's zone, as a crontab's times are read where the clocks change.
+
+    A bound has one moment under every policy: the gap's end for `skip`; for `twice` an end is the second time.
+    """
     value = getattr(row, column)
     if value is None:
         return None
     if not isinstance(value, datetime):
         raise CadenceError(f"{column} {_shown(value)} is no time; write '2026-12-31 09:00:00'")
+    policy = _dst_policy(row)
+    if policy is DstPolicy.TWICE and column == "end_time":
+        policy = DstPolicy.LAST
     try:
-        return moment_at(value, ZoneInfo(zone)) if value.tzinfo is None else value.astimezone(UTC)
+        return moment_at(value, ZoneInfo(zone), policy) if value.tzinfo is None else value.astimezone(UTC)
     except OverflowError:  # '9999-12-31' means no end, in every zone
         return EPOCH if value.year < EPOCH.year else END_OF_TIME
 

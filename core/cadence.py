@@ -5,9 +5,8 @@ A cadence answers two questions, and every other rule about time is built on the
     after(t)    the first moment later than t, or None when there is none
     latest(t)   the last moment at or before t, or None
 
-Crontab follows Debian cron's rules, clock changes included: a fixed time inside the spring gap fires
-once right after it, one inside the autumn overlap fires once, and a rule whose minute or hour field
-begins with `*` fires every real minute or hour. A field for seconds changes nothing in this.
+Crontab follows Debian cron's rules; where the clocks change, `core/clock_change.py` does. A field for seconds
+changes nothing in this.
 """
 
 import re
@@ -20,10 +19,10 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
+from core.clock_change import DstPolicy, WallClock
 from core.retries import derived_fraction
 
 MICROSECOND = timedelta(microseconds=1)
-SECOND = timedelta(seconds=1)
 MAX_CRONTAB = 255  # characters; a longer list takes long to read
 
 MACROS = {
@@ -74,104 +73,41 @@ class Cron:
 
     expression: str
     zone: str
+    dst_policy: DstPolicy = DstPolicy.CRON
+
+    @property
+    def clock(self) -> WallClock:
+        """How its times become moments: a rule is fixed where neither its minute nor its hour begins with `*`."""
+        minute, hour = self.expression.split()[-5:-3]
+        return WallClock(ZoneInfo(self.zone), self.dst_policy, not (minute.startswith("*") or hour.startswith("*")))
 
     def after(self, moment: datetime) -> datetime | None:
         """Search at most 50 years ahead (cronsim's bound)."""
         with suppress(OverflowError):  # the search left the years 1 to 9999
-            return _cron_after(self.expression, self.zone, moment)
+            return _cron_after(self, moment)
         return None
 
     def latest(self, moment: datetime) -> datetime | None:
         """Search at most 50 years back."""
         with suppress(OverflowError):
-            return _cron_latest(self.expression, self.zone, moment)
+            return _cron_latest(self, moment)
         return None
 
 
 # A herd shares its rule and its moment, so 10,000 rows due at 09:00 cost one search.
 @lru_cache(maxsize=8192)
-def _cron_after(expression: str, zone: str, moment: datetime) -> datetime | None:
-    local, repeat = _wall_clock(moment, ZoneInfo(zone), fold=0)
-    found = _search(expression, zone, local, moment)
-    # Before the clock is set back: the rule's next wall-clock time may be one that is about to come again.
-    if repeat and (found is None or found > moment + repeat):
-        again = _search(expression, zone, local - repeat, moment)
-        found = min(filter(None, (found, again)), default=None)
-    return found
+def _cron_after(cron: Cron, moment: datetime) -> datetime | None:
+    # cronsim matches plain wall-clock times here and knows no zone: its own clock-change handling loses
+    # moments where the clock moves by half an hour or at midnight, and in the overlap when it searches back.
+    return cron.clock.first_after(lambda local: CronSim(cron.expression, local), moment)
 
 
 @lru_cache(maxsize=8192)
-def _cron_latest(expression: str, zone: str, moment: datetime) -> datetime | None:
-    local, repeat = _wall_clock(moment, ZoneInfo(zone), fold=1)
-    found = _search(expression, zone, local, moment, reverse=True)
-    # After the clock was set back: wall-clock times later than this one have been already.
-    if repeat and (found is None or found <= moment - repeat):
-        again = _search(expression, zone, local + repeat, moment, reverse=True)
-        found = max(filter(None, (found, again)), default=None)
-    return found
-
-
-def _search(
-    expression: str, zone_name: str, local: datetime, moment: datetime, *, reverse: bool = False
-) -> datetime | None:
-    """Walk the rule's wall-clock times from `local` until one of them is a moment after (up to) `moment`.
-
-    cronsim matches plain wall-clock times here and knows no zone: its own clock-change handling loses
-    moments where the clock moves by half an hour or at midnight, and in the overlap when it searches back.
-    """
-    zone, fixed = ZoneInfo(zone_name), _is_fixed(expression)
+def _cron_latest(cron: Cron, moment: datetime) -> datetime | None:
     # cronsim's reverse search leaves out a whole second it starts from; one microsecond more takes it in.
-    start = local.replace(microsecond=0) + MICROSECOND if reverse else local
-    for candidate in CronSim(expression, start, reverse=reverse):
-        for found in _moments_at(candidate, zone, fixed=fixed)[:: -1 if reverse else 1]:
-            if found <= moment if reverse else found > moment:
-                return found
-    return None
-
-
-def _is_fixed(expression: str) -> bool:
-    """True where neither the minute nor the hour field begins with `*`."""
-    minute, hour = expression.split()[-5:-3]
-    return not (minute.startswith("*") or hour.startswith("*"))
-
-
-def _moments_at(local: datetime, zone: ZoneInfo, *, fixed: bool) -> tuple[datetime, ...]:
-    """Name the moments a wall-clock time stands for: two in the overlap and none in the gap, but one if `fixed`."""
-    first, second = _readings(local, zone)
-    if first == second:
-        return (first,)
-    if fixed:
-        return (moment_at(local, zone),)
-    return (first, second) if first < second else ()
-
-
-def moment_at(local: datetime, zone: ZoneInfo) -> datetime:
-    """Read a wall-clock time: the first of two in the overlap, the moment right after the gap for one inside it."""
-    after, before = _readings(local, zone)
-    if after <= before:
-        return after
-    # The clocks went forward between the two; zoneinfo does not tell when, so halve the distance.
-    before, after = before.replace(microsecond=0), after.replace(microsecond=0)
-    old = before.astimezone(zone).utcoffset()
-    while after - before > SECOND:
-        middle = before + (after - before) // SECOND // 2 * SECOND
-        if middle.astimezone(zone).utcoffset() == old:
-            before = middle
-        else:
-            after = middle
-    return after
-
-
-def _readings(local: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
-    """Read a wall-clock time with the offset before and after a change: equal on ordinary days."""
-    return local.replace(tzinfo=zone, fold=0).astimezone(UTC), local.replace(tzinfo=zone, fold=1).astimezone(UTC)
-
-
-def _wall_clock(moment: datetime, zone: ZoneInfo, *, fold: int) -> tuple[datetime, timedelta]:
-    """Say what the clock shows, and how far apart it shows that twice where this is its time number `fold`."""
-    local = moment.astimezone(zone)
-    first, second = _readings(local, zone)
-    return local.replace(tzinfo=None), max(second - first, timedelta()) if local.fold == fold else timedelta()
+    return cron.clock.last_until(
+        lambda local: CronSim(cron.expression, local.replace(microsecond=0) + MICROSECOND, reverse=True), moment
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,26 +183,27 @@ class Jittered:
     def after(self, moment: datetime) -> datetime | None:
         """The moment whose turn it is may be the last one before, put off."""
         before = self.inner.latest(moment)
-        if before is not None and (found := self._put_off(before)) > moment:
+        if before is not None and (found := self.put_off(before)) > moment:
             return found
         following = self.inner.after(moment)
-        return None if following is None else self._put_off(following)
+        return None if following is None else self.put_off(following)
 
     def latest(self, moment: datetime) -> datetime | None:
         """The last moment whose delay has passed too."""
         before = self.inner.latest(moment)
-        if before is not None and self._put_off(before) > moment:
+        if before is not None and self.put_off(before) > moment:
             before = self.inner.latest(before - MICROSECOND)
-        return None if before is None else self._put_off(before)
+        return None if before is None else self.put_off(before)
 
-    def _put_off(self, moment: datetime) -> datetime:
+    def put_off(self, moment: datetime) -> datetime:
+        """When a moment of the inner cadence runs."""
         following = self.inner.after(moment)
         room = self.spread if following is None else min(self.spread, following - moment)
         return moment + room * derived_fraction(f"{self.key}:{moment.isoformat()}")
 
 
 @lru_cache(maxsize=8192)
-def parse_crontab(text: str, zone: str) -> Cron:
+def parse_crontab(text: str, zone: str, dst_policy: DstPolicy = DstPolicy.CRON) -> Cron:
     """Read the `crontab` column. Raises CadenceError, also for a date that never comes."""
     if len(text) > MAX_CRONTAB:
         raise CadenceError(f"crontab is {len(text)} characters long; use at most {MAX_CRONTAB}")
@@ -275,7 +212,8 @@ def parse_crontab(text: str, zone: str) -> Cron:
     expression = SINGLE_RANGE_STEP.sub(r"\1", expression)
     if expression.startswith("@"):
         raise CadenceError(f"crontab {text!r}: unknown name; use one of {', '.join(MACROS)} or five fields")
-    parts = expression.split()
+    parts = _without_quartz(expression.split(), text)
+    expression = " ".join(parts)
     if len(parts) not in (5, 6):
         raise CadenceError(
             f"crontab {text!r} has {len(parts)} fields; use 5 (minute hour day month weekday) or 6 with seconds first"
@@ -284,11 +222,11 @@ def parse_crontab(text: str, zone: str) -> Cron:
     bad = [
         f"{name} {part!r} (use {FIELDS[name]})"
         for name, part in zip(names, parts, strict=True)
-        if not _reads(name, part)
+        if not reads_field(name, part)
     ]
     if bad:
         raise CadenceError(f"crontab {text!r}: wrong value for {', '.join(bad)}")
-    cron = Cron(expression, zone)
+    cron = Cron(expression, zone, dst_policy)
     try:
         comes = cron.after(datetime(2000, 1, 1, tzinfo=UTC)) is not None
     except CronSimError:  # it sees some dates that never come at once, such as 31 February
@@ -298,8 +236,24 @@ def parse_crontab(text: str, zone: str) -> Cron:
     return cron
 
 
-def _reads(name: str, part: str) -> bool:
-    """Tell whether one field can be read, whatever stands in the others."""
+def _without_quartz(parts: list[str], text: str) -> list[str]:
+    """Leave out what only Quartz writes and what means nothing here: `?` for any day, a year that is `*`."""
+    if len(parts) == 7:
+        if parts[-1] != "*":
+            raise CadenceError(
+                f"crontab {text!r} names a year in a seventh field; leave the field out and set start_time and end_time"
+            )
+        parts = parts[:-1]
+    if len(parts) == 6 and "?" in (parts[2], parts[4]):  # AWS: minute hour day month weekday year
+        raise CadenceError(
+            f"crontab {text!r}: the first of six fields is for seconds; leave out the year at the end, and '?'"
+        )
+    days = (len(parts) - 3, len(parts) - 1)
+    return ["*" if part == "?" and place in days else part for place, part in enumerate(parts)]
+
+
+def reads_field(name: str, part: str) -> bool:
+    """Tell whether one field (a key of FIELDS) can be read, whatever stands in the others."""
     fields = {**dict.fromkeys(FIELDS, "*"), name: part}
     try:
         CronSim(" ".join(fields.values()), datetime(2000, 1, 1, tzinfo=UTC))

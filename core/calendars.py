@@ -4,8 +4,8 @@
     XSHG:open    the sessions' own minutes, 09:30-11:30 and 13:00-15:00, both ends included
     XNYS:full    half-days count as closed            XNYS:full:open  both
 
-A row of the table `calendar_day` overrides any day: closed, or open with the regular hours. Past the end of the
-published data (`known_until`) a calendar goes on by its working week; it never raises about a day.
+A row of the table `calendar_day` overrides any day: closed, or open with the regular hours. Past the end of its
+data (`known_until`) a calendar goes on by its working week; it never raises about a day.
 """
 
 import unicodedata
@@ -17,14 +17,15 @@ from functools import lru_cache
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
-from core.cadence import moment_at
 from core.calendar_data import CalendarError, Published, published
+from core.clock_change import moment_at
 
 MAX_NAME = 64
 OPEN, FULL = "OPEN", "FULL"
 SUFFIXES = {OPEN: "the sessions' own minutes", FULL: "no half-days"}
 MAX_CLOSED_DAYS = 400  # in a row; a calendar closed for longer is never open again
 ONE_DAY = timedelta(days=1)
+ALARM_AHEAD = timedelta(days=45)  # before a calendar's data ends: time to install newer data
 
 Sessions = tuple[tuple[datetime, datetime], ...]
 
@@ -44,7 +45,7 @@ class Calendar(Protocol):
 
     @property
     def known_until(self) -> date:
-        """The last day of the published data; later ones are answered by weekday."""
+        """The last day of the data (`data_end`); later ones are answered by weekday."""
         ...
 
     def is_open(self, day: date) -> bool:
@@ -86,6 +87,7 @@ class Loaded:
     data: Published
     overrides: Mapping[date, bool]
     full_only: bool
+    known_until: date
 
     @property
     def name(self) -> str:
@@ -96,11 +98,6 @@ class Loaded:
     def zone(self) -> str | None:
         """The exchange's time zone."""
         return self.data.zone
-
-    @property
-    def known_until(self) -> date:
-        """The last day of the published data, whatever the overrides."""
-        return self.data.known_until
 
     def is_open(self, day: date) -> bool:
         """An override has the last word, also about half-days."""
@@ -151,7 +148,7 @@ def load(name: str, overrides: Overrides = NO_OVERRIDES) -> Calendar:
     Cached: the same name and overrides give the same object.
     """
     named = parse_name(name)
-    return Loaded(published(named.base), overrides.of(named.base), named.full_only)
+    return Loaded(published(named.base), overrides.of(named.base), named.full_only, data_end(name, overrides))
 
 
 def data_version(name: str) -> str:
@@ -160,19 +157,42 @@ def data_version(name: str) -> str:
     return f"{data.version} to {data.known_until}"
 
 
-def ends_within(name: str, today: date, days: int = 45) -> bool:
-    """Tell whether the published data ends soon, or has ended: time to install newer data."""
-    return published(parse_name(name).base).known_until <= today + timedelta(days=days)
+def data_end(name: str, overrides: Overrides = NO_OVERRIDES) -> date:
+    """The last day a calendar knows: where its published data ends, or the end of the years `calendar_day` adds.
+
+    A following year counts as filled in where the table has a row for its 31 December, open or closed: a single
+    typhoon day says nothing about the rest of a year, and whoever writes that row says so for the whole.
+    """
+    base = parse_name(name).base
+    end, filled = published(base).known_until, overrides.of(base)
+    while end < (following := _end_of_following_year(end)) and following in filled:
+        end = following
+    return end
+
+
+def ends_soon(end: date, today: date) -> bool:
+    """Tell whether a calendar's data ends within ALARM_AHEAD, or has ended."""
+    return end - today <= ALARM_AHEAD
+
+
+def _end_of_following_year(day: date) -> date:
+    december = day.replace(month=12, day=31)
+    return december if day < december else december.replace(year=min(day.year + 1, date.max.year))
 
 
 def past_the_data(calendar: Calendar, day: date) -> str | None:
-    """Say that an answer about `day` is by weekday alone."""
+    """Say that answers about days up to `day` are by weekday alone, from where the data ends on."""
     if day <= calendar.known_until:
         return None
     return (
-        f"calendar {calendar.name}: its data ends on {calendar.known_until}, so later days go by weekday; "
-        "install newer data or fill in calendar_day"
+        f"calendar {calendar.name}: {data_ends_on(calendar.known_until)}, so later days go by weekday; install newer "
+        f"data or fill in calendar_day up to and with {_end_of_following_year(calendar.known_until)}"
     )
+
+
+def data_ends_on(end: date) -> str:
+    """The words by which a hint about the end of a calendar's data is known."""
+    return f"its data ends on {end}"
 
 
 def next_open(calendar: Calendar, day: date) -> date | None:

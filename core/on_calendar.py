@@ -4,6 +4,7 @@ Days are those of the row's zone. A rolled moment keeps its wall-clock time; tho
 the open day after a holiday week a `0 9 * * *` runs once. Sessions are moments in UTC, whatever the row's zone.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
@@ -68,6 +69,17 @@ class OnCalendar:
     def latest(self, moment: datetime) -> datetime | None:
         """None where the last ten years have no such moment."""
         return _latest(self, moment)
+
+    def windows(self, first: datetime, last: datetime) -> Iterator[tuple[datetime, datetime]] | None:
+        """Name the stretches from `first` to `last` whose inner moments run as they stand; None where some are rolled.
+
+        Both ends are included; open days on end are one stretch.
+        """
+        return (
+            _stretches(self.rule.windows, first, last)
+            if isinstance(self.rule, _Within) and self.roll is Roll.SKIP
+            else None
+        )
 
     def why_not(self, moment: datetime) -> str | None:
         """Say why a moment of the inner rule does not run at its own time; None where it does."""
@@ -173,6 +185,20 @@ class _SessionTimes:
 
     def _day(self, moment: datetime) -> date:
         return local_day(moment, ZoneInfo(self.calendar.zone or "UTC"))
+
+
+def _stretches(windows: _Windows, first: datetime, last: datetime) -> Iterator[tuple[datetime, datetime]]:
+    start, end = None, first - MICROSECOND
+    window = windows.since(first)
+    while window is not None and window[0] <= last:
+        if start is None or window[0] > end + MICROSECOND:
+            if start is not None:
+                yield start, end
+            start = max(window[0], first)
+        end = min(window[1], last)
+        window = windows.since(window[1] + MICROSECOND)
+    if start is not None:
+        yield start, end
 
 
 @dataclass(frozen=True, slots=True)

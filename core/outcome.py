@@ -4,6 +4,7 @@ AgentError(kind)          every failure, whatever the platform
 AgentResult(status)       every answer that is one
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -52,6 +53,18 @@ RETRYABLE = frozenset(
 )
 
 
+#: The remote run may go on, or be over with an answer: a resume finds out, where the platform has one.
+RESUMABLE = frozenset(
+    {
+        ErrorKind.THROTTLED,
+        ErrorKind.CONNECT,
+        ErrorKind.UNAVAILABLE,
+        ErrorKind.OUTCOME_UNKNOWN,
+        ErrorKind.WORKER_LOST,
+    }
+)
+
+
 @dataclass(frozen=True, slots=True)
 class AgentRequest:
     """One attempt's request, built from the run. `run_id` is the same on every attempt."""
@@ -80,6 +93,23 @@ class RemoteHandle:
     ids: Mapping[str, str]
     resumable: bool = False
     """True where the next attempt may pick the run up; else the handle serves to cancel it only."""
+
+    def as_text(self) -> str:
+        """Write it for `task_run.remote_handle`."""
+        return json.dumps(
+            {"provider": self.provider, "ids": dict(self.ids), "resumable": self.resumable}, ensure_ascii=False
+        )
+
+
+def resumable_handle(text: str | None) -> RemoteHandle | None:
+    """Read the handle of a run that the next attempt may pick up; None where there is none, or nobody can read it."""
+    try:
+        match json.loads(text or "null"):
+            case {"provider": str() as provider, "ids": dict() as ids, "resumable": True}:
+                return RemoteHandle(provider, ids, resumable=True)
+    except ValueError:
+        pass
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from core.cadence import MICROSECOND, Cadence
+from core.counting import count
 
 LIMIT = 100  # moments of one row fired in one pass; what is left over is still due in the next
 LISTED_SKIPS = 100  # up to here a ledger row for each skipped moment, beyond it one row for all
-COUNTED_SKIPS = 1_000  # beyond it the count is left unknown: naming a year of minutes takes seconds
 MAX_HELD = 100
 ON_TIME = timedelta(seconds=10)
 
@@ -53,7 +53,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Moments that do not run, and why. `count` is None where counting would cost too much."""
+    """Moments that do not run, and why. `count` is None where only a long walk through them could tell."""
 
     first: datetime
     last: datetime
@@ -148,16 +148,18 @@ def _between(first: datetime, until: datetime, cadence: Cadence, limit: int) -> 
 
 
 def _skips(first: datetime, before: datetime, cadence: Cadence, reason: str) -> tuple[Skipped, ...]:
-    """Name the moments from `first` to `before` (exclusive): one by one while few, else as one range."""
+    """Name the moments from `first`, one whatever the cadence says, to `before` (exclusive).
+
+    One by one while few, else as one range.
+    """
     if first >= before:
         return ()
     last = before - MICROSECOND
-    listed = tuple(_between(first, last, cadence, LISTED_SKIPS + 1))
-    if len(listed) <= LISTED_SKIPS:
-        return tuple(Skipped(moment, moment, 1, reason) for moment in listed)
-    count = sum(1 for _ in _between(first, last, cadence, COUNTED_SKIPS + 1))
+    further = count(cadence, first + MICROSECOND, last)
+    if further is not None and further < LISTED_SKIPS:
+        return tuple(Skipped(moment, moment, 1, reason) for moment in _between(first, last, cadence, LISTED_SKIPS))
     newest = cadence.latest(last)
-    return (Skipped(first, newest or last, count if count <= COUNTED_SKIPS else None, reason),)
+    return (Skipped(first, newest or last, None if further is None else further + 1, reason),)
 
 
 def _overlap(

@@ -4,24 +4,23 @@ A legal rule can take seconds a question: a DAILY that never matches is walked t
 from ten years ago from its first minute (2.6 s). So DTSTART is moved forward by whole periods, and the steps of
 dateutil's walk are counted: beyond BUDGET the question fails instead of stalling whoever asked.
 
-Rules are walked in the row's wall-clock time. A moment inside a clock change's gap means the end of the gap, one
-inside its overlap the first of the two.
+Rules are walked in the row's wall-clock time; `core/clock_change.py` makes moments of it.
 """
 
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from heapq import merge
-from itertools import islice
+from functools import cached_property, lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from dateutil import rrule as library
 
-from core.cadence import CadenceError, moment_at
+from core.cadence import CadenceError
+from core.clock_change import DAY, SECOND, DstPolicy, WallClock, moment_at
 
 BUDGET = 20_000  # steps of dateutil's walk, at most about 60 ms
 MAX_COUNT = 10_000
@@ -75,11 +74,26 @@ class Recurrence:
 
     text: str
     zone: str
+    dst_policy: DstPolicy
     start: datetime
     """DTSTART, wall-clock time."""
-    options: dict[str, Any] = field(hash=False, compare=False)
-    extra: tuple[datetime, ...] = ()
-    excluded: frozenset[datetime] = frozenset()
+    begin: datetime
+    """DTSTART, the moment."""
+    options: dict[str, Any] = field(compare=False)
+    at_most: int | None = field(compare=False)
+    """COUNT."""
+    until: datetime | None = field(compare=False)
+    """An UNTIL that names a moment; one that names a wall-clock time is in `options`."""
+    extra: tuple[datetime, ...] = field(compare=False)
+    """RDATEs as moments, in order."""
+    excluded: frozenset[datetime] = field(compare=False)
+    """EXDATEs: wall-clock times (naive), whatever moments they stand for, and moments (aware)."""
+
+    @cached_property
+    def clock(self) -> WallClock:
+        """How its times become moments: a rule is fixed where it names both hour and minute, or DTSTART does."""
+        fixed = "byhour" in self.options and "byminute" in self.options
+        return WallClock(ZoneInfo(self.zone), self.dst_policy, fixed)
 
     def after(self, moment: datetime) -> datetime | None:
         """Return the first moment strictly later. Raises CadenceError where the search is too long."""
@@ -90,16 +104,16 @@ class Recurrence:
 
         A dense rule cannot be walked back, nor forward from far away, so the last moment is closed in on by halves.
         """
-        found, start = None, moment_at(self.start, ZoneInfo(self.zone))
+        found, start = None, min((self.begin, *self.extra[:1]))
         for days in LOOK_BACK_DAYS:
             begin = max(moment - timedelta(days=days), start)
-            found = self.after(begin - timedelta(seconds=1))
+            found = self.after(begin - SECOND)
             if (found is not None and found <= moment) or begin == start:
                 break
         if found is None or found > moment:
             return None
         end = moment
-        while end - found >= timedelta(seconds=1):
+        while end - found >= SECOND:
             middle = found + (end - found) / 2
             later = self.after(middle)
             if later is not None and later <= moment:
@@ -107,6 +121,78 @@ class Recurrence:
             else:
                 end = middle
         return found
+
+    def count(self, first: datetime, last: datetime, most: int) -> int | None:
+        """Count the moments from `first` to `last`, both inclusive, in one walk; None where there are more than `most`.
+
+        Raises CadenceError where the walk is too long.
+        """
+        found = {moment for moment in self.extra if first <= moment <= last}
+        if self.at_most is not None:
+            found.update(moment for moment in _first_moments(self) if first <= moment <= last)
+            return len(found)
+        end = last.astimezone(self.clock.zone).replace(tzinfo=None) + DAY
+        for wall in self.walls_after(first.astimezone(self.clock.zone).replace(tzinfo=None) - DAY):
+            if wall > end or len(found) > most:
+                break
+            moments = self.clock.moments_at(wall)
+            found.update(moment for moment in moments if first <= moment <= last and self._runs(moment))
+        return len(found) if len(found) <= most else None
+
+    def after_by_rule(self, moment: datetime) -> datetime | None:
+        """The first moment strictly later, RDATEs left out."""
+        if self.at_most is not None:
+            return _following(_first_moments(self), moment)
+        found: datetime | None = moment
+        while found is not None:
+            found = self.clock.first_after(self.walls_after, found)
+            if found is None or (self.until is not None and found > self.until):
+                return None
+            if self._runs(found):
+                return found
+        return None
+
+    def _runs(self, moment: datetime) -> bool:
+        return moment >= self.begin and moment not in self.excluded and (self.until is None or moment <= self.until)
+
+    def walls_after(self, local: datetime) -> Iterator[datetime]:
+        """Name the rule's wall-clock times later than `local`, in order, but for those an EXDATE excludes."""
+        begin = local.replace(microsecond=0)
+        rule: Any = library.rrule(**self.options | {"dtstart": self._moved_start(begin)})
+        rule.steps_left = BUDGET
+        with self._said_in_words():
+            yield from (wall for wall in rule if wall > begin and wall not in self.excluded)
+
+    def first_moments(self, count: int) -> Iterator[datetime]:
+        """Name the first `count` moments of the rule, in order; what an EXDATE excludes counts too."""
+        rule: Any = library.rrule(**self.options, dtstart=self.start)
+        rule.steps_left = 10 * BUDGET
+        found: set[datetime] = set()
+        excluded: set[datetime] = set()
+        end = None  # around a clock change a later time of the wall clock may come earlier
+        with self._said_in_words():
+            for wall in rule:
+                if end is not None and wall > end:
+                    break
+                moments = [moment for moment in self.clock.moments_at(wall) if moment >= self.begin]
+                if wall in self.excluded:
+                    excluded.update(moment for moment in moments if moment not in found)
+                else:
+                    excluded.difference_update(moments)
+                found.update(moments)
+                end = wall + DAY if end is None and len(found) >= count else end
+        yield from (moment for moment in sorted(found)[:count] if moment not in excluded and self._runs(moment))
+
+    @contextmanager
+    def _said_in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except _BudgetExceeded:
+            raise CadenceError(
+                f"rrule {self.text!r}: no moment within {BUDGET} steps of the search; make the rule denser"
+            ) from None
+        except ValueError as error:  # dateutil finds some contradictions only while it walks
+            raise CadenceError(f"rrule {self.text!r}: {error}") from error
 
     def _period(self) -> timedelta:
         days = {library.YEARLY: 366, library.MONTHLY: 31, library.WEEKLY: 7, library.DAILY: 1}
@@ -118,34 +204,6 @@ class Recurrence:
             hours=1 if frequency == library.HOURLY else 0, minutes=frequency == library.MINUTELY
         )
 
-    def walk(self, begin: datetime) -> Iterator[datetime]:
-        """Name the wall-clock moments from about `begin` on, in order, each once."""
-        extra = iter(self.extra[max(bisect_right(self.extra, begin) - 1, 0) :])
-        before = None
-        try:
-            rule = self._counted(begin) if self.options.get("count") else self._from(begin)
-            for wall in merge(rule, extra):
-                if wall != before and wall not in self.excluded:
-                    yield wall
-                before = wall
-        except _BudgetExceeded:
-            raise CadenceError(
-                f"rrule {self.text!r}: no moment within {BUDGET} steps of the search; make the rule denser"
-            ) from None
-        except ValueError as error:  # dateutil finds some contradictions only while it walks
-            raise CadenceError(f"rrule {self.text!r}: {error}") from error
-
-    def _from(self, begin: datetime) -> Iterator[datetime]:
-        options = self.options | {"dtstart": self._moved_start(begin)}
-        rule: Any = library.rrule(**options)
-        rule.steps_left = BUDGET
-        return iter(rule)
-
-    def _counted(self, begin: datetime) -> Iterator[datetime]:
-        """COUNT counts from DTSTART, so such a rule cannot be moved: it is walked once and kept."""
-        moments = _all_of(self)
-        return iter(moments[max(bisect_right(moments, begin) - 1, 0) :])
-
     def _moved_start(self, begin: datetime) -> datetime:
         """Move DTSTART forward by whole periods to just before `begin`; the phase of INTERVAL stays."""
         start, interval = self.start, self.options["interval"]
@@ -153,12 +211,12 @@ class Recurrence:
             return start
         if self.options["freq"] == library.YEARLY:
             years = (begin.year - start.year) // interval * interval
-            return start.replace(year=start.year + years, month=1, day=1) if years > 0 else start
+            return datetime(start.year + years, 1, 1) if years > 0 else start  # noqa: DTZ001 - wall-clock
         if self.options["freq"] == library.MONTHLY:
             months = (begin.year - start.year) * 12 + begin.month - start.month
             months = months // interval * interval
             total = start.year * 12 + start.month - 1 + months
-            return start.replace(year=total // 12, month=total % 12 + 1, day=1) if months > 0 else start
+            return datetime(total // 12, total % 12 + 1, 1) if months > 0 else start  # noqa: DTZ001 - wall-clock
         period = self._period()
         # One period of margin: a WEEKLY period begins at WKST, not at DTSTART's weekday.
         steps = (begin - start) // period - 1
@@ -167,41 +225,64 @@ class Recurrence:
 
 @lru_cache(maxsize=8192)
 def _after(recurrence: Recurrence, moment: datetime) -> datetime | None:
-    zone = ZoneInfo(recurrence.zone)
-    for wall in recurrence.walk(moment.astimezone(zone).replace(tzinfo=None)):
-        found = moment_at(wall, zone)
-        if found > moment:
-            return found
-    return None
+    found = None
+    with suppress(OverflowError):  # the search left the years 1 to 9999
+        found = recurrence.after_by_rule(moment)
+    return min(filter(None, (found, _following(recurrence.extra, moment))), default=None)
 
 
 @lru_cache(maxsize=256)
-def _all_of(recurrence: Recurrence) -> tuple[datetime, ...]:
-    rule: Any = library.rrule(**recurrence.options, dtstart=recurrence.start)
-    rule.steps_left = 10 * BUDGET
-    return tuple(rule)
+def _first_moments(recurrence: Recurrence) -> tuple[datetime, ...]:
+    """COUNT counts from DTSTART, so such a rule cannot be moved: it is walked once and kept."""
+    return tuple(recurrence.first_moments(recurrence.at_most or 0))
+
+
+def _following(moments: tuple[datetime, ...], moment: datetime) -> datetime | None:
+    return next(iter(moments[bisect_right(moments, moment) :][:1]), None)
 
 
 @lru_cache(maxsize=4096)
-def parse_rrule(text: str, zone: str, anchor: datetime) -> Recurrence:
+def parse_rrule(text: str, zone: str, anchor: datetime, dst_policy: DstPolicy = DstPolicy.CRON) -> Recurrence:
     """Read the `rrule` column; `anchor` (UTC) is DTSTART where the text has none. Raises CadenceError."""
+    try:
+        return _parsed(text, zone, anchor, dst_policy)
+    except OverflowError:
+        raise CadenceError(f"rrule {text!r} names a time outside the years 1 to 9999") from None
+
+
+def _parsed(text: str, zone: str, anchor: datetime, dst_policy: DstPolicy) -> Recurrence:
     parts = _lines(text)
-    start = anchor.astimezone(ZoneInfo(zone)).replace(tzinfo=None, microsecond=0)
-    if "DTSTART" in parts:
-        (start,) = _times(parts["DTSTART"], "DTSTART", zone, text)
-    rule = parts["RRULE"][0][1].upper()
-    options = _options(rule, start, zone, text)
+    (begin,) = (
+        _times(parts["DTSTART"], "DTSTART", zone, text) if "DTSTART" in parts else (anchor.replace(microsecond=0),)
+    )
+    start = _wall(begin, zone)
+    options, at_most, until = _options(parts["RRULE"][0][1].upper(), start, zone, text)
+    excluded = frozenset(_times(parts.get("EXDATE", []), "EXDATE", zone, text))
+    clock = WallClock(ZoneInfo(zone), dst_policy, fixed=True)
+    extra: set[datetime] = set()
+    for time in _times(parts.get("RDATE", []), "RDATE", zone, text):
+        if time not in excluded and _wall(time, zone) not in excluded:
+            extra.update(clock.moments_at(time) if time.tzinfo is None else (time,))
     found = Recurrence(
         text,
         zone,
+        dst_policy,
         start,
+        begin if begin.tzinfo is not None else moment_at(begin, ZoneInfo(zone)),
         options,
-        tuple(sorted(_times(parts.get("RDATE", []), "RDATE", zone, text))),
-        frozenset(_times(parts.get("EXDATE", []), "EXDATE", zone, text)),
+        at_most,
+        until,
+        tuple(sorted(extra - excluded)),
+        excluded,
     )
-    if next(islice(found.walk(start), 1), None) is None:
+    if found.after(found.begin - SECOND) is None:
         raise CadenceError(f"rrule {text!r} names no moment at all")
     return found
+
+
+def _wall(time: datetime, zone: str) -> datetime:
+    """What the clocks show; a wall-clock time as it is."""
+    return time if time.tzinfo is None else time.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
 
 
 def _lines(text: str) -> dict[str, list[tuple[str, str]]]:
@@ -226,8 +307,11 @@ def _lines(text: str) -> dict[str, list[tuple[str, str]]]:
     return parts
 
 
-def _options(rule: str, start: datetime, zone: str, text: str) -> dict[str, Any]:
-    """Read an RRULE into dateutil's arguments, with what DTSTART implies written out, so that it can be moved."""
+def _options(rule: str, start: datetime, zone: str, text: str) -> tuple[dict[str, Any], int | None, datetime | None]:
+    """Read an RRULE into dateutil's arguments, with what DTSTART implies written out, so that it can be moved.
+
+    Beside them: COUNT, and an UNTIL that is a moment; both are applied to moments, not to wall-clock times.
+    """
     given = dict(part.split("=", 1) for part in rule.split(";") if "=" in part)
     frequency = given.get("FREQ", "")
     if frequency not in FREQUENCIES:
@@ -245,11 +329,13 @@ def _options(rule: str, start: datetime, zone: str, text: str) -> dict[str, Any]
     if parsed._count is not None and not 1 <= parsed._count <= MAX_COUNT:
         raise CadenceError(f"rrule {text!r}: COUNT must be 1 to {MAX_COUNT}; use UNTIL or max_runs for more")
     options: dict[str, Any] = {"freq": parsed._freq, "interval": parsed._interval, "wkst": parsed._wkst}
-    if parsed._count is not None:
-        options["count"] = parsed._count
+    last = None
     if until is not None:
-        (options["until"],) = _times([("", until if "T" in until else f"{until}T235959")], "UNTIL", zone, text)
-    return options | {name: value for name, value in _filters(parsed).items() if value}
+        (last,) = _times([("", until if "T" in until else f"{until}T235959")], "UNTIL", zone, text)
+        with suppress(OverflowError):  # the year 9999, which is no end
+            options["until"] = last if last.tzinfo is None else _wall(last, zone) + DAY
+    options |= {name: value for name, value in _filters(parsed).items() if value}
+    return options, parsed._count, last if last is not None and last.tzinfo is not None else None
 
 
 def _filters(parsed: Any) -> dict[str, Any]:
@@ -275,7 +361,7 @@ def _set(values: Any) -> tuple[int, ...] | None:
 
 
 def _times(lines: list[tuple[str, str]], name: str, zone: str, text: str) -> list[datetime]:
-    """Read DATE-TIME values as wall-clock times of the row's zone; `Z` and TZID are converted to it."""
+    """Read DATE-TIME values: naive ones are times of the row's zone, those with a `Z` or another TZID are moments."""
     found = []
     for parameters, values in lines:
         source = next((p.split("=", 1)[1] for p in parameters.split(";") if p.upper().startswith("TZID=")), zone)
@@ -294,5 +380,5 @@ def _time(value: str, source: str, zone: str, name: str, text: str) -> datetime:
             there = UTC if pattern.endswith("Z") else ZoneInfo(source)
         except (ValueError, KeyError, OSError) as error:
             raise CadenceError(f"rrule {text!r}: TZID {source!r} is no IANA time zone") from error
-        return wall.replace(tzinfo=there).astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+        return wall if there == ZoneInfo(zone) else wall.replace(tzinfo=there).astimezone(UTC)
     raise CadenceError(f"rrule {text!r}: {name} {value!r} is no time; write 20261231T090000")

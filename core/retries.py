@@ -3,8 +3,9 @@
 from datetime import timedelta
 from hashlib import blake2b
 
-from core.outcome import ErrorKind
+from core.outcome import RESUMABLE, ErrorKind
 
+MAX_RESUMES = 20
 MAX_RETRY_AFTER = 3600.0  # a platform that asks for more than an hour is out of quota, not busy
 
 
@@ -12,6 +13,15 @@ def may_retry(kind: ErrorKind, attempt: int, max_retries: int, retry_after: floa
     """Tell whether attempt number `attempt` (1 = first) may be followed by another."""
     too_long = retry_after is not None and retry_after > MAX_RETRY_AFTER
     return kind.retryable and attempt <= max_retries and not too_long
+
+
+def may_resume(kind: ErrorKind, attempt: int, retry_after: float | None = None) -> bool:
+    """Tell whether the attempt after number `attempt` may go on with the remote run, whatever `max_retries` says.
+
+    It calls nobody again, so only its number is bounded.
+    """
+    too_long = retry_after is not None and retry_after > MAX_RETRY_AFTER
+    return kind in RESUMABLE and attempt <= MAX_RESUMES and not too_long
 
 
 def backoff(

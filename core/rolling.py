@@ -5,8 +5,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from core.cadence import MICROSECOND, SECOND, Cadence, moment_at
+from core.cadence import MICROSECOND, Cadence
 from core.calendars import MAX_CLOSED_DAYS, ONE_DAY, Calendar, local_day, next_open, previous_open, start_of
+from core.clock_change import change_between, moment_at, offset_at
 
 HORIZON = timedelta(days=3653)  # ten years without an open day: never
 MAX_STEPS = 600  # questions to the inner rule in one search: a weekly rule for more than ten years
@@ -116,19 +117,9 @@ def _shown(day: date, moment: datetime, zone: ZoneInfo) -> timedelta | None:
 def _pieces(day: date, zone: ZoneInfo) -> tuple[tuple[datetime, datetime, datetime], ...]:
     """Split a local day where its clocks change: (start, end, the midnight its times of day count from)."""
     start, end = start_of(day, zone), start_of(day + ONE_DAY, zone)
-    old, new = _offset(start, zone), _offset(end - MICROSECOND, zone)
+    old, new = offset_at(start, zone), offset_at(end - MICROSECOND, zone)
     midnight = datetime.combine(day, time.min, UTC)
     if old == new:
         return ((start, end, midnight - old),)
-    before, change = start, end
-    while change - before > SECOND:
-        middle = before + (change - before) // SECOND // 2 * SECOND
-        if _offset(middle, zone) == old:
-            before = middle
-        else:
-            change = middle
+    change = change_between(start, end, zone)
     return (start, change, midnight - old), (change, end, midnight - new)
-
-
-def _offset(moment: datetime, zone: ZoneInfo) -> timedelta:
-    return moment.astimezone(zone).utcoffset() or timedelta()

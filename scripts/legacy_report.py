@@ -15,7 +15,7 @@ from core.legacy.rows import Translation
 from core.legacy.task_types import SECRET_NAME
 from logger import redact
 
-SCHEDULE: Final = ("crontab", "interval_seconds", "run_at", "timezone", "start_time", "end_time", "max_runs")
+SCHEDULE: Final = ("crontab", "interval_seconds", "rrule", "run_at", "timezone", "start_time", "end_time", "max_runs")
 LONGEST_LINE: Final = 500
 OLD_ANCHOR_UNKNOWN: Final = "(from the old beat's start)"
 

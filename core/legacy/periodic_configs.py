@@ -67,7 +67,7 @@ def _put_schedule(row: Mapping[str, Any], into: Translation, zone: str, host_zon
     if read_columns(row) != CeleryCron("*", "*", "*", "*", "*"):
         into.notes.append("task_interval wins over its crontab columns, as before")
     step = read_whole("task_interval", seconds, 1, MAX_INTERVAL)
-    last = read_time("task_last_run_time", row.get("task_last_run_time"))
+    last = read_time("task_last_run_time", row.get("task_last_run_time"), host_zone)
     moment = None if last is None else at(last, host_zone)
     into.old = Every(timedelta(seconds=step), moment)
     into.columns["interval_seconds"] = step

@@ -1,26 +1,22 @@
 """The `repeat_*` rules: when the old executor would have run a row, and the same said in our schedule columns.
 
-A rule is only said where the two agree, moment for moment; everything else is refused with what to write instead.
+A rule is only said where the two agree, moment for moment; the rest is refused with what to write instead.
 """
 
 from calendar import monthrange
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from core.arming import MAX_INTERVAL
 from core.legacy.celery_cron import listed
+from core.legacy.repeat_fields import STEPS, RepeatFields, rrule_of, with_start
 from core.legacy.rows import Problem, at, first_difference, new_cadence
 
-STEPS: Final = {
-    "minute": timedelta(minutes=1),
-    "hour": timedelta(hours=1),
-    "day": timedelta(days=1),
-    "week": timedelta(weeks=1),
-}
 _DAY: Final = timedelta(days=1)
+_STAMP: Final = "%Y%m%dT%H%M%S"
 _CLOCK_CHANGE: Final = timedelta(hours=3)  # more than any clock is put back
 
 
@@ -41,12 +37,16 @@ class Repeat:
     day: int | None = None
 
     def after(self, moment: datetime) -> datetime | None:
+        """Return the first run later than `moment`."""
+        local = self.local_after(moment)
+        return None if local is None else at(local, self.zone)
+
+    def local_after(self, moment: datetime) -> datetime | None:
         """Walk the rule from its first run, whole steps at once where they are of one length."""
         local: datetime | None = self._skipped_to(moment)
         while local is not None and (self.end is None or local <= self.end):
-            found = at(local, self.zone)
-            if found > moment:
-                return found
+            if at(local, self.zone) > moment:
+                return local
             local = self.following(local)
         return None
 
@@ -78,64 +78,70 @@ class Repeat:
 
 def columns_for(rule: Repeat, start: datetime, now: datetime) -> dict[str, Any]:
     """Say a repeating rule in columns, with `start` as start_time where that is exact. Raises Problem."""
-    coming = rule.after(now)
-    assert coming is not None  # noqa: S101 - the caller has seen that the row is not finished
-    first = coming.astimezone(ZoneInfo(rule.zone)).replace(tzinfo=None)
-    parted = None
+    if rule.weekdays and rule.interval != 1:
+        wrong = f"is {rule.interval}, with repeat_days: the old executor used one of them and passed over the other"
+        raise Problem("repeat_interval", wrong, "set it to 1 for these days of every week, or clear repeat_days")
+    first = rule.local_after(now)
+    assert first is not None  # noqa: S101 - the caller has seen that the row is not finished
     for schedule in _sayings(rule, first):
         for begin in dict.fromkeys((start, first)):
             columns = {**schedule, "start_time": begin, "end_time": rule.end, "timezone": rule.zone}
-            parted = first_difference(rule, new_cadence(columns, now), now, rule.zone)
-            if parted is None:
+            if first_difference(rule, new_cadence(columns, now), now, rule.zone) is None:
                 return columns
-    raise _no_saying(rule, schedule, parted)
+    raise _no_saying(rule, first)
 
 
 def _sayings(rule: Repeat, first: datetime) -> Iterator[dict[str, Any]]:
-    """Propose columns; whether they are exact is for the comparison to say. Raises Problem where none can be."""
+    """Propose columns, the plainest first; whether they are exact is for the comparison to say."""
     if rule.kind in STEPS and not rule.weekdays:
         seconds = rule.interval * int(STEPS[rule.kind].total_seconds())
-        if seconds > MAX_INTERVAL:
-            raise Problem("repeat_interval", f"is {rule.interval}, over ten years", "write a run_at row")
-        yield {"interval_seconds": seconds}
-        if rule.kind == "day" and rule.interval == 1:
-            yield {"crontab": _cron(first)}
-        if rule.kind == "week" and rule.interval == 1:
-            yield {"crontab": _cron(first, weekdays=str(first.isoweekday() % 7))}
-        if rule.kind == "hour" and 24 % rule.interval == 0:
-            hours = {(first.hour + step) % 24 for step in range(0, 24, rule.interval)}
-            yield {"crontab": _cron(first, hours=listed(hours))}
-        return
+        if seconds <= MAX_INTERVAL:
+            yield {"interval_seconds": seconds}
+    expression = _crontab(rule, first)
+    if expression:
+        yield {"crontab": expression}
+    text = rrule_of(RepeatFields(rule.kind, rule.interval, rule.weekdays, rule.month, rule.day), first)
+    yield {"rrule": text}
+    yield {"rrule": with_start(text, first, rule.zone)}
+    yield {"rrule": _with_first_run(text, rule, first)}
+
+
+def _with_first_run(text: str, rule: Repeat, first: datetime) -> str:
+    """Add a first run that the rule itself does not name, and take out what it names in that run's own period."""
+    lines = [f"DTSTART:{first:{_STAMP}}", f"RRULE:{text}"]
+    begin, second = at(first, rule.zone), rule.following(first)
+    named = new_cadence({"rrule": "\n".join(lines), "timezone": rule.zone}, begin).after(begin)
+    lines.append(f"RDATE:{first:{_STAMP}}")
+    if named is not None and second is not None and named < at(second, rule.zone):
+        lines.append(f"EXDATE:{named.astimezone(ZoneInfo(rule.zone)):{_STAMP}}")
+    return "\n".join(lines)
+
+
+def _crontab(rule: Repeat, first: datetime) -> str | None:
+    """Write a crontab where one may do; the comparison judges it."""
     if rule.kind == "week":
-        if rule.interval != 1:
-            wrong = f"is {rule.interval}, with repeat_days: the old executor used one of them and passed over the other"
-            raise Problem("repeat_interval", wrong, "set it to 1 for these days of every week, or clear repeat_days")
-        yield {"crontab": _cron(first, weekdays=listed({day % 7 for day in rule.weekdays}))}
-        return
-    yield {"crontab": _by_month(rule, first)}
+        return _cron(first, weekdays=listed({day % 7 for day in rule.weekdays or (first.isoweekday(),)}))
+    if rule.kind == "day":
+        return _cron(first)
+    if rule.kind == "hour" and 24 % rule.interval == 0:
+        hours = {(first.hour + step) % 24 for step in range(0, 24, rule.interval)}
+        return _cron(first, hours=listed(hours))
+    return _by_month(rule, first) if rule.kind in ("month", "year") else None
 
 
-def _by_month(rule: Repeat, first: datetime) -> str:
+def _by_month(rule: Repeat, first: datetime) -> str | None:
     """Monthly and yearly rules: the months they meet, and a day that all of these have."""
     interval = rule.interval * (12 if rule.kind == "year" else 1)
-    wanted = rule.day or first.day
     if 12 % interval:
-        wrong = f"means every {rule.interval} {rule.kind}s, which no crontab says; write it as an rrule by hand"
-        raise Problem("repeat_interval", wrong, "write a run_at row for each date")
+        return None
+    wanted = rule.day or first.day
     months = {((rule.month or first.month) - 1 + step) % 12 + 1 for step in range(0, 12, interval)}
-    shortest = min(_clamped(2025, month, 31) for month in months)
-    longest = max(_clamped(2024, month, 31) for month in months)
     month_text = "*" if len(months) == 12 else listed(months)
-    if wanted <= shortest:
+    if wanted <= min(_clamped(2025, month, 31) for month in months):
         return _cron(first, days=str(wanted), months=month_text)
-    last = _cron(first, days="L", months=month_text)
-    if rule.day is not None and wanted >= longest:
-        return last
-    field = "start_time" if rule.day is None else "repeat_day_of_month"
-    wrong = f"is {wanted}, or the last day of a shorter month, which no crontab says; write it as an rrule by hand"
-    if rule.day is None:
-        wrong = f"is on day {wanted}, from which the old rule slips to {shortest} and stays there"
-    raise Problem(field, wrong, f"write crontab {last!r} for the last day, or a day up to {shortest}")
+    if wanted >= max(_clamped(2024, month, 31) for month in months):
+        return _cron(first, days="L", months=month_text)
+    return None
 
 
 def _cron(first: datetime, hours: str | None = None, days: str = "*", months: str = "*", weekdays: str = "*") -> str:
@@ -143,17 +149,11 @@ def _cron(first: datetime, hours: str | None = None, days: str = "*", months: st
     return " ".join(map(str, (first.second, *fields) if first.second else fields))
 
 
-def _no_saying(rule: Repeat, schedule: dict[str, Any], parted: Any) -> Problem:
-    """Explain why the last proposal is not exact."""
-    said = ", ".join(f"{column} {value!r}" for column, value in schedule.items())
-    if rule.kind in STEPS and not rule.weekdays:
-        wrong = f"means every {rule.interval} {rule.kind}s on the wall clock of {rule.zone}, clock changes and all"
-        return Problem("repeat_interval", wrong, f"write {said} if elapsed time will do, or a run_at row for each date")
-    was, becomes = (f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if moment else "never" for moment in parted)
-    wrong = (
-        f"brings a run ({was}) that its own rule does not name (its next: {becomes}): the old first run is start_time"
-    )
-    return Problem("start_time", wrong, f"write {said} by hand, and a run_at row for that first run")
+def _no_saying(rule: Repeat, first: datetime) -> Problem:
+    """Explain a rule whose day slips: the only one that no row says."""
+    fields = "repeat_month and repeat_day_of_year" if rule.kind == "year" else "repeat_day_of_month"
+    wrong = f"is on day {first.day}, from which the old rule slips to a smaller one and stays there"
+    return Problem("start_time", wrong, f"set {fields}: the day is then the last one of shorter months; or day 28")
 
 
 def _add_months(local: datetime, months: int, day: int | None = None) -> datetime:

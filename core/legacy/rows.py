@@ -186,14 +186,22 @@ def read_whole(field: str, value: object, least: int, most: int) -> int:
     raise Problem(field, f"is {shown(value)}", f"use a whole number from {least} to {most}")
 
 
-def read_time(field: str, value: object) -> datetime | None:
-    """Read a DATETIME as the driver gives it: a zero date comes as text. Raises Problem."""
+def read_time(field: str, value: object, zone: str) -> datetime | None:
+    """Read a DATETIME as the driver gives it, a zero date comes as text; or ISO 8601 text. Raises Problem.
+
+    The answer is what the clock of `zone` shows; a value without an offset says just that.
+    """
     if isinstance(value, str):
         with suppress(ValueError):
             value = datetime.fromisoformat(value.strip())
     if value is not None and not isinstance(value, datetime):
         raise Problem(field, f"is {shown(value)}, no date and time", "write one such as 2026-12-31 09:00:00")
-    return value if value is None else value.replace(tzinfo=None)
+    if value is not None and value.tzinfo is not None:
+        try:
+            return value.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+        except OverflowError as error:  # beyond the years 1 to 9999
+            raise Problem(field, f"is {shown(str(value))}", "write one such as 2026-12-31 09:00:00") from error
+    return value
 
 
 def at(local: datetime, zone: str) -> datetime:

@@ -1,17 +1,15 @@
 """Rows of `scheduled_tasks`: workflows repeated by the old executor, in the naive local time of its host."""
 
-from calendar import monthrange
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from core.legacy.repeats import STEPS, Repeat, columns_for
-from core.legacy.rows import MARK, Problem, Translation, at, read_json, read_time, read_whole, shown, write_json
+from core.legacy.repeat_fields import STATUS, STEPS, read_repeat, read_status
+from core.legacy.repeats import Repeat, columns_for
+from core.legacy.rows import MARK, Problem, Translation, at, read_json, read_time, read_whole, write_json
 
 TABLE: Final = "scheduled_tasks"
-STATUS: Final = {1: "was enabled", 2: "was disabled", 3: "was paused", 4: "was deleted"}
-MAX_INTERVAL: Final = 1_000_000
 
 CREPT: Final = "their runs had crept later, each counted from the end of the one before; the new row keeps to the rule"
 WORKFLOW_TIMEOUT: Final = (
@@ -23,13 +21,12 @@ def translate(row: Mapping[str, Any], zone: str, now: datetime, endpoint: str | 
     """Read a row; `zone` is where the old host's clock stood, `endpoint` the one its workflows are to be called at."""
     into = Translation(TABLE, row.get("id"), str(row.get("name") or ""))
     into.columns |= {"enabled": 0, "timezone": zone, "create_by": MARK}
-    status = row.get("status")
+    status = 0
+    with into.collecting():
+        status = read_status(row.get("status"))
     if status == 4:
         into.finished = "it was deleted in the old system"
         return into
-    with into.collecting():
-        if status not in STATUS:
-            raise Problem("status", f"is {shown(status)}", "use 1 enabled, 2 disabled, 3 paused or 4 deleted")
     with into.collecting():
         into.put_name("name", row.get("name"))
     with into.collecting():
@@ -41,7 +38,7 @@ def translate(row: Mapping[str, Any], zone: str, now: datetime, endpoint: str | 
         if endpoint:
             config["endpoint"] = endpoint
         into.columns["task_extra_config"] = write_json("input", config)
-    was = f"{STATUS.get(status or 0)}, app {row.get('app_id')}, user {row.get('user_id')}"
+    was = f"was {STATUS.get(status)}, app {row.get('app_id')}, user {row.get('user_id')}"
     into.put_description(was, row.get("description"))
     return into
 
@@ -59,10 +56,10 @@ def _put_bounds(row: Mapping[str, Any], into: Translation) -> None:
 
 
 def _put_schedule(row: Mapping[str, Any], into: Translation, zone: str, now: datetime) -> None:
-    start = read_time("start_time", row.get("start_time"))
+    start = read_time("start_time", row.get("start_time"), zone)
     if start is None:
         raise Problem("start_time", "is empty", "write one such as 2026-12-31 09:00:00")
-    end = read_time("end_time", row.get("end_time"))
+    end = read_time("end_time", row.get("end_time"), zone)
     if end is not None and end < start:
         raise Problem("end_time", f"is {end}, before start_time {start}", "correct one of them")
     executed = bool(row.get("execution_count")) or row.get("last_run_time") is not None
@@ -74,7 +71,7 @@ def _put_schedule(row: Mapping[str, Any], into: Translation, zone: str, now: dat
         into.finished = f"its end_time {end} has passed"
     else:
         into.columns |= columns_for(rule, start, now)
-        due = read_time("next_run_time", row.get("next_run_time")) if executed else None
+        due = read_time("next_run_time", row.get("next_run_time"), zone) if executed else None
         _explain(into, rule, start, due, now)
 
 
@@ -89,23 +86,16 @@ def _put_once(into: Translation, rule: Repeat, now: datetime, *, executed: bool)
 
 
 def _rule(row: Mapping[str, Any], start: datetime, end: datetime | None, zone: str, *, executed: bool) -> Repeat:
-    kind = row.get("repeat_type") or "none"
-    if kind not in (*STEPS, "month", "year", "none"):
-        raise Problem("repeat_type", f"is {shown(kind)}", "use none, minute, hour, day, week, month or year")
-    if kind == "none" or row.get("task_type") == "one_time":
-        return Repeat("none", 1, start, zone, end)
-    given = row.get("repeat_interval")
-    interval = read_whole("repeat_interval", 1 if given is None else given, 1, MAX_INTERVAL)
-    weekdays = _weekdays(row) if kind == "week" else ()
-    month, day = None, None
-    if kind == "month" and row.get("repeat_day_of_month") is not None:
-        day = read_whole("repeat_day_of_month", row["repeat_day_of_month"], 1, 31)
-    if kind == "year":
-        month, day = _month_and_day(row)
+    repeat = read_repeat(row)
+    month, day = repeat.month, repeat.day
+    if repeat.kind == "year" and (month is None or day is None):
+        month, day = None, None  # the old executor then kept to the date of start_time
     first = start
-    if executed and not weekdays:
-        first = _uncrept(start, read_time("next_run_time", row.get("next_run_time")), kind, interval)
-    return Repeat(kind, interval, first, zone, end, weekdays, month, day)
+    if executed and repeat.kind != "none" and not repeat.weekdays:
+        first = _uncrept(
+            start, read_time("next_run_time", row.get("next_run_time"), zone), repeat.kind, repeat.interval
+        )
+    return Repeat(repeat.kind, repeat.interval, first, zone, end, repeat.weekdays, month, day)
 
 
 def _uncrept(start: datetime, due: datetime | None, kind: str, interval: int) -> datetime:
@@ -117,30 +107,6 @@ def _uncrept(start: datetime, due: datetime | None, kind: str, interval: int) ->
         return start + (due - start) // step * step
     day = due.date() if due.time() >= start.time() else (due - STEPS["day"]).date()
     return datetime.combine(day, start.time())
-
-
-def _weekdays(row: Mapping[str, Any]) -> tuple[int, ...]:
-    days = read_json("repeat_days", row.get("repeat_days"), list)
-    for day in days:
-        if isinstance(day, bool) or not isinstance(day, int) or not 1 <= day <= 7:
-            raise Problem(
-                "repeat_days", f"names the day {shown(day)}", "write numbers from 1, Monday, to 7, Sunday: [1, 3, 5]"
-            )
-    return tuple(sorted(set(days)))
-
-
-def _month_and_day(row: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    """The yearly date. The old column repeat_day_of_year held a day of the month."""
-    if row.get("repeat_month") is None or row.get("repeat_day_of_year") is None:
-        return None, None
-    month = read_whole("repeat_month", row["repeat_month"], 1, 12)
-    day = read_whole("repeat_day_of_year", row["repeat_day_of_year"], 1, 366)
-    if day > monthrange(2024, month)[1]:
-        wrong = f"is {day}, no day of month {month}: the old executor then kept to the date of start_time"
-        raise Problem(
-            "repeat_day_of_year", wrong, "write the day of the month, or clear it to keep the date of start_time"
-        )
-    return month, day
 
 
 def _explain(into: Translation, rule: Repeat, start: datetime, due: datetime | None, now: datetime) -> None:

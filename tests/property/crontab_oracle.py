@@ -4,10 +4,12 @@ Nothing here reads a rule's text or knows of folds: the meaning comes from how t
 walk keeps cron's virtual clock, minute by minute.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
+from random import Random
 from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
@@ -53,40 +55,40 @@ class Rule:
     def is_fixed(self) -> bool:
         return not self.minute.text.startswith("*") and not self.hour.text.startswith("*")
 
-    def matches(self, local: datetime) -> bool:
-        by_day = local.day in self.day.values
-        by_weekday = local.isoweekday() % 7 in {value % 7 for value in self.weekday.values}
+    def is_on(self, day: date) -> bool:
+        by_day = day.day in self.day.values
+        by_weekday = day.isoweekday() % 7 in {value % 7 for value in self.weekday.values}
         either = not (self.day.text.startswith("*") or self.weekday.text.startswith("*"))
+        return day.month in self.month.values and ((by_day or by_weekday) if either else (by_day and by_weekday))
+
+    def matches(self, local: datetime) -> bool:
         return (
             local.minute in self.minute.values
             and local.hour in self.hour.values
-            and local.month in self.month.values
             and local.second in (self.second.values if self.second else {0})
-            and ((by_day or by_weekday) if either else (by_day and by_weekday))
+            and self.is_on(local)
         )
 
 
-@st.composite
-def fields(draw: st.DrawFn, least: int, most: int, names: list[str] | None = None, name_from: int = 0) -> Field:
+def any_field(dice: Random, least: int, most: int, names: list[str] | None = None, name_from: int = 0) -> Field:
     """A field of one to three terms; a single `*` often, as people write them."""
-    if draw(st.integers(0, 3)) == 0:
+    if dice.randint(0, 3) == 0:
         return Field("*", frozenset(range(least, most + 1)))
-    terms = draw(st.lists(_terms(least, most, names or [], name_from), min_size=1, max_size=3))
+    terms = [_term(dice, least, most, names or [], name_from) for _ in range(dice.randint(1, 3))]
     return Field(",".join(text for text, _ in terms), frozenset[int]().union(*(values for _, values in terms)))
 
 
-@st.composite
-def _terms(draw: st.DrawFn, least: int, most: int, names: list[str], name_from: int) -> tuple[str, set[int]]:
+def _term(dice: Random, least: int, most: int, names: list[str], name_from: int) -> tuple[str, set[int]]:
     def word(value: int) -> str:
         position = value - name_from
-        if names and 0 <= position < len(names) and draw(st.booleans()):
-            return draw(st.sampled_from([names[position], names[position].lower()]))
+        if names and 0 <= position < len(names) and dice.randint(0, 1):
+            return dice.choice([names[position], names[position].lower()])
         return str(value)
 
-    first = draw(st.integers(least, most))
-    last = draw(st.integers(first, most))
-    step = draw(st.integers(1, most))
-    match draw(st.sampled_from(["one", "range", "stepped range", "from on", "every"])):
+    first = dice.randint(least, most)
+    last = dice.randint(first, most)
+    step = dice.randint(1, most)
+    match dice.choice(["one", "range", "stepped range", "from on", "every"]):
         case "one":
             return word(first), {first}
         case "range":
@@ -104,17 +106,34 @@ EVERY_MONTH = Field("*", frozenset(range(1, 13)))
 EVERY_WEEKDAY = Field("*", frozenset(range(8)))
 
 
-@st.composite
-def rules(draw: st.DrawFn, *, with_seconds: bool = False) -> Rule:
+def any_rule(dice: Random, *, with_seconds: bool = False) -> Rule:
     """Any rule. The day fields are often left open, else few rules ever meet a clock change."""
     return Rule(
-        second=draw(fields(0, 59)) if with_seconds else None,
-        minute=draw(fields(0, 59)),
-        hour=draw(fields(0, 23)),
-        day=draw(st.just(EVERY_DAY) | fields(1, 31)),
-        month=draw(st.just(EVERY_MONTH) | fields(1, 12, MONTHS, 1)),
-        weekday=draw(st.just(EVERY_WEEKDAY) | fields(0, 7, WEEKDAYS)),
+        second=any_field(dice, 0, 59) if with_seconds else None,
+        minute=any_field(dice, 0, 59),
+        hour=any_field(dice, 0, 23),
+        day=EVERY_DAY if dice.randint(0, 1) else any_field(dice, 1, 31),
+        month=EVERY_MONTH if dice.randint(0, 1) else any_field(dice, 1, 12, MONTHS, 1),
+        weekday=EVERY_WEEKDAY if dice.randint(0, 1) else any_field(dice, 0, 7, WEEKDAYS),
     )
+
+
+def rules(*, with_seconds: bool = False) -> st.SearchStrategy[Rule]:
+    """Rules for hypothesis, which holds the dice and shrinks what they show."""
+    dice = st.randoms(use_true_random=False, note_method_calls=False)
+    return dice.map(lambda dice: any_rule(dice, with_seconds=with_seconds))
+
+
+def is_known_to_croniter(rule: Rule) -> bool:
+    """False for its own readings: `5-5` as `*`, a list of all values as a `*` (AND, not OR), `1/2` without 7."""
+    from_on = any(re.fullmatch(r"\w+/\d+", term) for term in rule.weekday.text.split(",")) and 7 in rule.weekday.values
+    text = str(rule).upper()
+    for number, name in (*enumerate(MONTHS, 1), *enumerate(WEEKDAYS)):
+        text = text.replace(name, str(number))
+    same = any(re.fullmatch(r"(\w+)-\1(/\d+)?", term) for term in text.replace(",", " ").split())
+    days = ((rule.day, set(range(1, 32))), (rule.weekday, set(range(7))))
+    full = any(every <= field.values and not field.text.startswith("*") for field, every in days)
+    return not same and not full and not from_on
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from core.cadence import MICROSECOND, Bounded, Cadence, Interval, Once, parse_crontab
+from core.clock_change import DstPolicy
 
 INSTANTS = st.datetimes(datetime(2020, 1, 1), datetime(2032, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 STEPS = st.integers(1, 10 * 366 * 24 * 3600).map(lambda seconds: timedelta(seconds=seconds))
@@ -15,6 +16,7 @@ CRONS = st.builds(
         ["* * * * *", "*/7 * * * *", "30 2 * * *", "0 9 * * 1-5", "0 0 L * *", "*/20 1-3 * * 0", "15,45 * * * * *"]
     ),
     st.sampled_from(["UTC", "Asia/Shanghai", "America/New_York", "Australia/Lord_Howe", "America/Santiago"]),
+    st.sampled_from(DstPolicy),
 )
 PLAIN = st.builds(Interval, INSTANTS, STEPS, st.booleans()) | st.builds(Once, INSTANTS) | CRONS
 

@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from core.cadence import Cadence, Interval, moment_at, parse_crontab
+from core.cadence import Cadence, Interval, parse_crontab
+from core.clock_change import DstPolicy, moment_at
 from core.on_calendar import OnCalendar, Roll
 
 DAY = timedelta(days=1)
@@ -80,7 +81,7 @@ rules = st.one_of(
 def cases(draw: st.DrawFn) -> tuple[OnCalendar, datetime]:
     calendar, rule, zone = draw(calendars()), draw(rules), draw(st.sampled_from(ZONES))
     inner: Cadence = (
-        parse_crontab(rule, zone)
+        parse_crontab(rule, zone, draw(st.sampled_from(DstPolicy)))
         if isinstance(rule, str)
         else Interval(
             datetime(2026, 1, 1, tzinfo=UTC) + timedelta(microseconds=rule[1]), timedelta(seconds=rule[0]), True

@@ -1,6 +1,5 @@
 """Crontab against two oracles that share no code with it: cron's own way of running, and croniter."""
 
-import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,28 +8,28 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from core.cadence import MICROSECOND, CadenceError, Cron, parse_crontab
+from core.clock_change import DstPolicy
 from tests.property.crontab_oracle import (
     EVERY_DAY,
     EVERY_MONTH,
     EVERY_WEEKDAY,
     MINUTE,
-    MONTHS,
-    WEEKDAYS,
     ZONES,
     Change,
     Field,
     Rule,
     changes,
     debian_walk,
+    is_known_to_croniter,
     rules,
 )
 
 INSTANTS = st.datetimes(datetime(2000, 1, 1), datetime(2060, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 
 
-def parsed(rule: Rule, zone: str) -> Cron:
+def parsed(rule: Rule, zone: str, policy: DstPolicy = DstPolicy.CRON) -> Cron:
     try:
-        return parse_crontab(str(rule), zone)
+        return parse_crontab(str(rule), zone, policy)
     except CadenceError as error:
         assume("never comes" not in str(error))
         raise
@@ -102,18 +101,6 @@ def test_from_any_instant_near_a_change_both_neighbours_are_crons_own(
     assert latest == earlier[-1] if earlier else latest is None or latest < start
 
 
-def is_known_to_croniter(rule: Rule) -> bool:
-    """False for its own readings: `5-5` as `*`, a list of all values as a `*` (AND, not OR), `1/2` without 7."""
-    from_on = any(re.fullmatch(r"\w+/\d+", term) for term in rule.weekday.text.split(",")) and 7 in rule.weekday.values
-    text = str(rule).upper()
-    for number, name in (*enumerate(MONTHS, 1), *enumerate(WEEKDAYS)):
-        text = text.replace(name, str(number))
-    same = any(re.fullmatch(r"(\w+)-\1(/\d+)?", term) for term in text.replace(",", " ").split())
-    days = ((rule.day, set(range(1, 32))), (rule.weekday, set(range(7))))
-    full = any(every <= field.values and not field.text.startswith("*") for field, every in days)
-    return not same and not full and not from_on
-
-
 @given(rules().filter(is_known_to_croniter), INSTANTS)
 def test_where_no_clock_changes_croniter_agrees_both_ways(rule: Rule, t: datetime) -> None:
     cron = parsed(rule, "UTC")
@@ -158,9 +145,11 @@ def test_the_last_day_of_a_month_is_the_day_before_the_first(t: datetime, month:
     assert found - t <= timedelta(days=366)
 
 
-@given(rules(), st.sampled_from(ZONES), INSTANTS, st.integers(0, 10**6))
-def test_next_is_later_and_constant_until_it_comes(rule: Rule, zone: str, t: datetime, share: int) -> None:
-    cron = parsed(rule, zone)
+@given(rules(), st.sampled_from(ZONES), INSTANTS, st.integers(0, 10**6), st.sampled_from(DstPolicy))
+def test_next_is_later_and_constant_until_it_comes(
+    rule: Rule, zone: str, t: datetime, share: int, policy: DstPolicy
+) -> None:
+    cron = parsed(rule, zone, policy)
     after = cron.after(t)
     assume(after is not None)
     assert after is not None
@@ -171,9 +160,11 @@ def test_next_is_later_and_constant_until_it_comes(rule: Rule, zone: str, t: dat
     assert cron.after(after - MICROSECOND) == after
 
 
-@given(rules(), st.sampled_from(ZONES), INSTANTS)
-def test_latest_and_next_enclose_an_instant_with_nothing_between(rule: Rule, zone: str, t: datetime) -> None:
-    cron = parsed(rule, zone)
+@given(rules(), st.sampled_from(ZONES), INSTANTS, st.sampled_from(DstPolicy))
+def test_latest_and_next_enclose_an_instant_with_nothing_between(
+    rule: Rule, zone: str, t: datetime, policy: DstPolicy
+) -> None:
+    cron = parsed(rule, zone, policy)
     latest, after = cron.latest(t), cron.after(t)
     assume(latest is not None)
     assume(after is not None)

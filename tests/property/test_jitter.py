@@ -6,9 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.cadence import Jittered, parse_crontab
+from core.clock_change import DstPolicy
 
-INNER = st.sampled_from(["* * * * *", "*/5 * * * *", "0 9 * * MON-FRI", "30 2 1 * *"]).map(
-    lambda rule: parse_crontab(rule, "America/New_York")
+INNER = st.builds(
+    parse_crontab,
+    st.sampled_from(["* * * * *", "*/5 * * * *", "0 9 * * MON-FRI", "30 2 1 * *", "30 1,2 * * *"]),
+    st.just("America/New_York"),
+    st.sampled_from(DstPolicy),
 )
 MOMENT = st.datetimes(datetime(2025, 1, 1), datetime(2027, 1, 1)).map(lambda at: at.replace(tzinfo=UTC))  # noqa: DTZ001
 SPREAD = st.integers(1, 100_000).map(lambda seconds: timedelta(seconds=seconds))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.arming import KINDS, UNSUPPORTED, Surroundings, arm, what_is_wrong
+from core.arming import KINDS, Surroundings, arm, what_is_wrong
 from tests.unit.rows import AROUND, NOW, QUEUES, row
 
 NINE = datetime(2026, 7, 1, 9)  # noqa: DTZ001
@@ -52,7 +52,12 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"timezone": 8}, "timezone 8 is no IANA time zone; did you mean 'Asia/Shanghai'?"),
     ({"timezone": 0}, "timezone 0 is no IANA time zone"),
     ({"timezone": " "}, "timezone ' ' is no IANA time zone"),
-    ({"dst_policy": "skip"}, "dst_policy is 'skip', which this version does not support; set it back to NULL"),
+    ({"dst_policy": "Skip"}, "dst_policy is 'Skip'; use one of cron, skip, shift, last, twice; did you mean skip?"),
+    ({"dst_policy": ""}, "dst_policy is ''; use one of cron"),
+    (
+        {"run_at": datetime(2026, 3, 8, 2, 30), "timezone": "America/New_York", "dst_policy": "skip"},  # noqa: DTZ001
+        "run_at 2026-03-08 02:30:00 does not come in America/New_York, where the clocks are set forward over it",
+    ),
     ({"calendar": "XSHH"}, "calendar 'XSHH' is unknown; did you mean 'XSHG'?"),
     ({"calendar_roll": "sideways"}, "calendar_roll is 'sideways'; use one of skip, next, previous"),
     ({"jitter_seconds": -1}, "jitter_seconds is -1; use a whole number from 0 to"),
@@ -154,12 +159,6 @@ def test_a_wrong_zone_does_not_hide_a_wrong_crontab() -> None:
     problems = what_is_wrong(row(timezone="Mars/Olympus", crontab="61 * * * *"), AROUND)
 
     assert [problem.split()[0] for problem in problems] == ["timezone", "crontab"]
-
-
-@pytest.mark.parametrize("column", UNSUPPORTED)
-def test_a_column_of_a_later_version_left_at_its_default_or_null_is_no_problem(column: str) -> None:
-    assert what_is_wrong(row(**{column: UNSUPPORTED[column]}, crontab="@daily"), AROUND) == []
-    assert what_is_wrong(row(**{column: None}, crontab="@daily"), AROUND) == []
 
 
 GARBAGE: list[Any] = [

@@ -10,8 +10,9 @@ from core.cadence import Cadence, CadenceError, Interval, Once, parse_crontab
 from core.calendar_data import CalendarError, exchange_names
 from core.calendars import (
     Overrides,
+    data_end,
     data_version,
-    ends_within,
+    ends_soon,
     load,
     next_open,
     parse_name,
@@ -227,15 +228,33 @@ class TestTheEndOfTheData:
         )
 
     @pytest.mark.parametrize(
-        ("today", "ends"), [("2026-11-15", False), ("2026-11-16", False), ("2026-11-17", True), ("2027-06-01", True)]
+        ("today", "soon"), [("2026-11-15", False), ("2026-11-16", True), ("2026-12-31", True), ("2027-06-01", True)]
     )
-    def test_the_alarm_comes_45_days_ahead(self, today: str, ends: bool) -> None:
-        assert ends_within("XSHG:open", date.fromisoformat(today), days=44) is ends
-        assert ends_within("CN", date.fromisoformat(today) - timedelta(days=1)) is ends
+    def test_the_alarm_comes_45_days_ahead(self, today: str, soon: bool) -> None:
+        assert ends_soon(data_end("XSHG:open"), date.fromisoformat(today)) is soon
+        assert ends_soon(data_end("CN"), date.fromisoformat(today)) is soon
 
     def test_rules_without_end_raise_no_alarm(self) -> None:
-        assert not ends_within("XNYS", date(2026, 12, 1))
-        assert not ends_within("US", date(2026, 12, 1))
+        assert not ends_soon(data_end("XNYS"), date(2026, 12, 1))
+        assert not ends_soon(data_end("US"), date(2026, 12, 1))
+
+    @pytest.mark.parametrize(
+        ("days", "end"),
+        [
+            (["2027-02-08"], "2026-12-31"),
+            (["2026-12-31"], "2026-12-31"),
+            (["2028-12-31"], "2026-12-31"),
+            (["2027-12-31"], "2027-12-31"),
+            (["2027-02-08", "2027-12-31", "2028-12-31"], "2028-12-31"),
+            ([f"{year}-12-31" for year in range(2027, 10_000)], "9999-12-31"),
+        ],
+    )
+    def test_a_year_whose_last_day_the_operator_named_is_known(self, days: list[str], end: str) -> None:
+        overrides = Overrides({"XSHG": dict.fromkeys(map(date.fromisoformat, days), False)})
+
+        assert data_end("xshg:open", overrides) == date.fromisoformat(end)
+        assert load("XSHG", overrides).known_until == date.fromisoformat(end)
+        assert load("CN", overrides).known_until == date(2026, 12, 31)
 
     def test_the_version_names_library_and_end(self) -> None:
         assert data_version("XSHG:open") == data_version("XSHG")

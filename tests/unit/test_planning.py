@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from time import perf_counter
+from time import process_time
 
 import pytest
 
 from core.cadence import MICROSECOND, Bounded, Cadence, Interval, Once, parse_crontab
+from core.counting import MAX_WALKED
 from core.planning import (
-    COUNTED_SKIPS,
     LIMIT,
     LISTED_SKIPS,
     MAX_HELD,
@@ -306,12 +306,10 @@ def test_buffer_all_never_holds_more_than_its_room_over_several_passes() -> None
     [
         (LISTED_SKIPS, LISTED_SKIPS, 1),
         (LISTED_SKIPS + 1, 1, LISTED_SKIPS + 1),
-        (COUNTED_SKIPS, 1, COUNTED_SKIPS),
-        (COUNTED_SKIPS + 1, 1, None),
-        (COUNTED_SKIPS * 50, 1, None),
+        (LISTED_SKIPS * 5_000, 1, LISTED_SKIPS * 5_000),
     ],
 )
-def test_few_skips_get_a_row_each_and_many_get_one_for_all(missed: int, rows: int, count: int | None) -> None:
+def test_few_skips_get_a_row_each_and_many_get_one_for_all(missed: int, rows: int, count: int) -> None:
     decided = plan(NOON, NOON + missed * MINUTE, MINUTELY, Policy())
 
     assert decided.fire == (NOON + missed * MINUTE,)
@@ -370,7 +368,7 @@ def test_a_year_of_downtime_asks_no_more_than_a_day_of_it(policy: Policy) -> Non
         plan(NOON, NOON + outage, cadence, policy)
         asked.append(cadence.asked)
 
-    assert asked[0] == asked[1] <= LISTED_SKIPS + COUNTED_SKIPS + 10
+    assert asked[0] == asked[1] <= MAX_WALKED + 120
 
 
 @pytest.mark.parametrize(
@@ -380,8 +378,8 @@ def test_a_year_of_downtime_asks_no_more_than_a_day_of_it(policy: Policy) -> Non
 def test_a_year_of_a_minutely_crontab_is_planned_within_fifty_milliseconds(position: int, policy: Policy) -> None:
     def took(zone: int) -> float:
         cadence = parse_crontab("* * * * *", f"Etc/GMT-{zone}")  # a zone of its own: nothing is remembered
-        started = perf_counter()
+        started = process_time()
         plan(NOON - 365 * DAY, NOON, cadence, policy)
-        return perf_counter() - started
+        return process_time() - started
 
     assert min(took(zone) for zone in range(2 * position + 1, 2 * position + 3)) < 0.05

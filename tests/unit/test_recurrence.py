@@ -28,6 +28,7 @@ def utc(text: str) -> datetime:
         ("FREQ=MONTHLY;BYDAY=2TU", "2025-12-09 09:30", "2026-01-13 09:30"),
         ("FREQ=MINUTELY;INTERVAL=7", "2025-12-31 23:59", "2026-01-01 00:06"),
         ("FREQ=WEEKLY;BYDAY=MO,WE;UNTIL=20260105", "2025-12-31 09:30", "2026-01-05 09:30"),
+        ("FREQ=DAILY;UNTIL=99991231T235959Z", "2025-12-31 09:30", "2026-01-01 09:30"),
         ("RRULE:FREQ=DAILY\nEXDATE:20260101T093000\nRDATE:20260101T120000", "2025-12-31 09:30", "2026-01-01 12:00"),
         ("DTSTART:20200101T080000\nRRULE:FREQ=DAILY", "2025-12-31 08:00", "2026-01-01 08:00"),
     ],
@@ -61,6 +62,37 @@ def test_a_moment_in_the_gap_runs_at_its_end_and_one_in_the_overlap_once() -> No
     assert autumn.after(utc("2026-11-01 05:30")) == utc("2026-11-02 06:30")
 
 
+def test_the_first_hours_of_a_month_or_year_are_not_lost_where_the_rule_began_later_in_the_day() -> None:
+    monthly = parse_rrule("DTSTART:20240201T093000\nRRULE:FREQ=MONTHLY;BYHOUR=1", "UTC", ANCHOR)
+    yearly = parse_rrule("DTSTART:20240101T093000\nRRULE:FREQ=YEARLY;BYHOUR=1", "UTC", ANCHOR)
+
+    assert monthly.after(utc("2024-04-01 00:00")) == utc("2024-04-01 01:30")
+    assert yearly.after(utc("2026-01-01 00:00")) == utc("2026-01-01 01:30")
+
+
+def test_dates_with_a_z_name_moments_also_in_the_hour_that_comes_twice() -> None:
+    # 01:30 comes at 05:30Z and at 06:30Z.
+    hourly = "DTSTART:20261101T003000\nRRULE:FREQ=HOURLY"
+    without_second = parse_rrule(hourly + "\nEXDATE:20261101T063000Z", "America/New_York", ANCHOR)
+    without_both = parse_rrule(hourly + "\nEXDATE:20261101T013000", "America/New_York", ANCHOR)
+    until_first = parse_rrule(hourly + ";UNTIL=20261101T060000Z", "America/New_York", ANCHOR)
+    extra = "DTSTART:20261101T090000\nRRULE:FREQ=DAILY\nRDATE:20261101T063000Z"
+
+    assert without_second.after(utc("2026-11-01 05:30")) == utc("2026-11-01 07:30")
+    assert without_both.after(utc("2026-11-01 04:30")) == utc("2026-11-01 07:30")
+    assert until_first.latest(NOW.replace(year=2027)) == utc("2026-11-01 05:30")
+    assert parse_rrule(extra, "America/New_York", ANCHOR).after(utc("2026-11-01 05:30")) == utc("2026-11-01 06:30")
+
+
+def test_count_counts_moments_not_times_of_the_wall_clock() -> None:
+    # 00:00, 01:00 and 01:00 again, 02:00 in New York; in the gap 01:00, 03:00, 04:00.
+    autumn = parse_rrule("DTSTART:20261101T000000\nRRULE:FREQ=HOURLY;COUNT=4", "America/New_York", ANCHOR)
+    spring = parse_rrule("DTSTART:20260308T010000\nRRULE:FREQ=HOURLY;COUNT=3", "America/New_York", ANCHOR)
+
+    assert autumn.latest(NOW.replace(year=2027)) == utc("2026-11-01 07:00")
+    assert spring.latest(NOW.replace(year=2027)) == utc("2026-03-08 08:00")
+
+
 def test_count_counts_from_the_start_however_late_one_asks() -> None:
     cadence = parse_rrule("FREQ=DAILY;COUNT=5", "UTC", ANCHOR)
 
@@ -83,6 +115,7 @@ def test_count_counts_from_the_start_however_late_one_asks() -> None:
         ("DTSTART;TZID=Mars/X:20260101T000000\nRRULE:FREQ=DAILY", "TZID 'Mars/X'"),
         ("FREQ=HOURLY;BYEASTER=1", "BYEASTER is no part"),
         ("", "has no RRULE"),
+        ("DTSTART:00010101T000000\nRRULE:FREQ=DAILY", "outside the years 1 to 9999"),
     ],
 )
 def test_what_cannot_be_a_rule_is_refused_in_words(rule: str, told: str) -> None:

@@ -220,3 +220,25 @@ class CalendarDay(Base):
     note: Mapped[str | None] = mapped_column(String(500))
     create_time: Mapped[datetime]
     update_time: Mapped[datetime]
+
+
+class Backfill(Base):
+    """A range of past moments of one row that become runs, a few at a time."""
+
+    __tablename__ = "backfill"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    periodic_task_id: Mapped[int] = mapped_column(BigInteger)
+    task_name: Mapped[str] = mapped_column(String(200))
+    from_moment: Mapped[datetime]
+    until_moment: Mapped[datetime]
+    at_a_time: Mapped[int] = mapped_column(Integer)
+    state: Mapped[str] = mapped_column(String(16))
+    next_moment: Mapped[datetime | None]
+    created: Mapped[int] = mapped_column(BigInteger)
+    left_out: Mapped[int] = mapped_column(BigInteger)
+    reason: Mapped[str | None] = mapped_column(String(1000))
+    active_runs: Mapped[str] = mapped_column(Text)
+    create_time: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    open_task_id: Mapped[int | None] = mapped_column(BigInteger, Computed(""))

@@ -26,9 +26,9 @@ def check() -> Settings:
 
 
 def check_database(settings: Settings) -> None:
-    """End the process where the database is away or its schema is not this code's."""
+    """End the process where the database is away or its schema is older than this code's."""
     from store.database import connect
-    from store.migrate import current_revision, newest_revision
+    from store.migrate import current_revision, is_newer, newest_revision
 
     engine = connect(settings.database_url, pool_size=1)
     where = engine.url.render_as_string(hide_password=True)
@@ -40,7 +40,11 @@ def check_database(settings: Settings) -> None:
         engine.dispose()
     if revision is None:
         fail(f"DATABASE_URL: {where} has no schema yet; run: make migrate")
-    if revision != newest_revision():
+    if is_newer(revision):  # an upgrade is under way: a version works on the schema of the next one
+        logging.getLogger("preflight").warning(
+            "%s is at schema %s, which is newer than this version; deploy the newer one here too", where, revision
+        )
+    elif revision != newest_revision():
         fail(
             f"DATABASE_URL: {where} is at schema {revision}, this version needs {newest_revision()}; run: make migrate"
         )

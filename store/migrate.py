@@ -14,6 +14,7 @@ from config import SettingsError, get_settings
 from store.database import connect
 
 ROOT = Path(__file__).resolve().parents[1]
+LONGEST_STATEMENT = 24 * 3600  # seconds; building an index over millions of rows takes many minutes
 
 
 def _config(engine: Engine | None = None) -> Config:
@@ -26,6 +27,12 @@ def _config(engine: Engine | None = None) -> Config:
 def newest_revision() -> str | None:
     """Name the revision this code needs."""
     return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def is_newer(revision: str) -> bool:
+    """Tell whether a later version made this revision: this code has never heard of it."""
+    known = ScriptDirectory.from_config(_config()).walk_revisions()
+    return all(script.revision != revision for script in known)
 
 
 def current_revision(engine: Engine) -> str | None:
@@ -47,9 +54,10 @@ def downgrade(engine: Engine, revision: str) -> None:
 def main() -> int:
     """Print what was done in one line; 0 done, 1 the database refused, 2 a setting is wrong."""
     try:
-        engine = connect(get_settings().database_url)
+        engine = connect(get_settings().database_url, silence=LONGEST_STATEMENT)
         before = current_revision(engine)
-        upgrade(engine)
+        if before is None or not is_newer(before):
+            upgrade(engine)
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - a command speaks to its terminal
         return 2

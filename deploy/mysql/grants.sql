@@ -20,33 +20,48 @@ GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, REFERENCES, CR
 -- agent_run is the account of beat, workers and API: rows, and no schema. Its address is the .env's DATABASE_URL.
 GRANT SELECT, INSERT, UPDATE, DELETE ON agent_scheduler.* TO 'agent_run'@'%';
 
--- agent_operator is for people: they read everything, edit tasks and endpoints, and cancel runs. The ledger is
+-- With these two, beat names the session whose open transaction holds due rows (log, /metrics, /health/ready). PROCESS
+-- also shows the statements of all sessions; without it beat says that rows are held, and not by whom.
+GRANT PROCESS ON *.* TO 'agent_run'@'%';
+
+SET @waits = (SELECT COUNT(*) FROM information_schema.tables
+  WHERE table_schema = 'performance_schema' AND table_name = 'data_lock_waits');
+SET @sql = IF(@waits = 1, 'GRANT SELECT ON performance_schema.data_lock_waits TO ''agent_run''@''%''', 'DO 0');
+PREPARE rights FROM @sql;
+EXECUTE rights;
+
+-- agent_operator is for people: they read everything, edit tasks and endpoints, cancel runs, steer backfills. The ledger is
 -- otherwise closed to them. (A right on a column cannot be narrowed to one value: only state = 'REVOKED' is meant.)
 GRANT SELECT, SHOW VIEW ON agent_scheduler.* TO 'agent_operator'@'%';
 
 SET @tables = (SELECT COUNT(*) FROM information_schema.tables
-  WHERE table_schema = 'agent_scheduler' AND table_name IN ('periodic_task', 'calendar_day', 'agent_endpoint', 'task_run'));
+  WHERE table_schema = 'agent_scheduler' AND table_name IN ('periodic_task', 'calendar_day', 'agent_endpoint', 'task_run', 'backfill'));
 
-SET @sql = IF(@tables = 4,
+SET @sql = IF(@tables = 5,
   'GRANT INSERT, UPDATE, DELETE ON agent_scheduler.periodic_task TO ''agent_operator''@''%''', 'DO 0');
 PREPARE rights FROM @sql;
 EXECUTE rights;
 
-SET @sql = IF(@tables = 4,
+SET @sql = IF(@tables = 5,
   'GRANT INSERT, UPDATE, DELETE ON agent_scheduler.calendar_day TO ''agent_operator''@''%''', 'DO 0');
 PREPARE rights FROM @sql;
 EXECUTE rights;
 
 -- Whoever may write this table decides where keys are sent. Leave the next three lines out if operators must not.
-SET @sql = IF(@tables = 4,
+SET @sql = IF(@tables = 5,
   'GRANT INSERT, UPDATE, DELETE ON agent_scheduler.agent_endpoint TO ''agent_operator''@''%''', 'DO 0');
 PREPARE rights FROM @sql;
 EXECUTE rights;
 
-SET @sql = IF(@tables = 4,
+SET @sql = IF(@tables = 5,
   'GRANT UPDATE (state) ON agent_scheduler.task_run TO ''agent_operator''@''%''', 'DO 0');
+PREPARE rights FROM @sql;
+EXECUTE rights;
+
+SET @sql = IF(@tables = 5,
+  'GRANT UPDATE (state, at_a_time) ON agent_scheduler.backfill TO ''agent_operator''@''%''', 'DO 0');
 PREPARE rights FROM @sql;
 EXECUTE rights;
 DEALLOCATE PREPARE rights;
 
-SELECT IF(@tables = 4, 'all rights are granted', 'run make migrate, then this file again') AS result;
+SELECT IF(@tables = 5, 'all rights are granted', 'run make migrate, then this file again') AS result;

@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-PACKAGES=(make curl python3 python3-venv mariadb-server-core mariadb-client-core redis-server)
+PACKAGES=(make curl python3 python3-venv mariadb-server-core mariadb-client-core redis-server faketime)
 
 has_broker() {
     local wheel

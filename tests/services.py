@@ -60,6 +60,7 @@ class MariaDBServer(Server):
                 "--innodb-log-file-size=32M",
                 "--innodb-flush-log-at-trx-commit=0",
             ],
+            env={**os.environ, "TMPDIR": str(self.directory)},  # as for the server's --tmpdir
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -1,39 +1,44 @@
-"""Measure the main job on private MariaDB and Valkey servers: `python -m bench.main_job [--only NAME] [--json FILE]`.
+"""The main job end to end, one beat and one worker: `python -m bench.main_job [--only NAME] [--json FILE]`.
 
 edit       raw SQL edit to effect: 200 UPDATEs of `crontab`, until the new `next_run_at` stands (5 ms polling)
 lateness   due to call: 500 rows with `run_at` 40 ms apart, until the agent has the request
 in_flight  1,000 calls of 5 s at once in one worker process: wall time, memory, CPU
 
-One beat and one worker, real processes, everything on the same cores. The seed is fixed; the result is printed
-as a table and, with --json FILE, written down.
+Real processes, everything on the same cores. The seed is fixed; a line is printed for each and, with --json FILE,
+the figures are written down.
 """
 
 import argparse
-import json
 import random
-import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, timedelta
 from pathlib import Path
-from typing import Any
 
 import psutil
 
-from tests.services import MariaDBServer, ValkeyServer
+from bench.command import Size
+from bench.figures import Figures, percentiles, show, write
+from bench.services import Bench, clock, naive
 from tests.stack import Stack, agent
 
 EDITS, FIRES, CALLS, CALL_SECONDS = 200, 500, 1000, 5.0
 
 
-def percentiles(values: Sequence[float]) -> dict[str, float]:
-    cuts = statistics.quantiles(values, n=100, method="inclusive")
-    return {"p50": cuts[49], "p95": cuts[94], "p99": cuts[98], "max": max(values)}
+def measure(bench: Bench, _: Size) -> list[Figures]:
+    """All of them, each over a database of its own."""
+    return [measure_one(bench, name) for name in MEASUREMENTS]
 
 
-def edit(stack: Stack) -> dict[str, Any]:
+def measure_one(bench: Bench, name: str) -> Figures:
+    with bench.stack() as stack:
+        found = {"name": name, **MEASUREMENTS[name](stack)}
+    show(f"main job, {name}", found)
+    return found
+
+
+def edit(stack: Stack) -> Figures:
     """Milliseconds from the commit of an UPDATE to the new next moment in the row."""
     dice = random.Random(1)
     stack.insert("edited", agent(), crontab="0 0 1 1 *")
@@ -50,11 +55,11 @@ def edit(stack: Stack) -> dict[str, Any]:
     return {"edits": EDITS, "unit": "ms", **percentiles(took)}
 
 
-def lateness(stack: Stack) -> dict[str, Any]:
+def lateness(stack: Stack) -> Figures:
     """Milliseconds from the due moment to the agent's receipt of the request."""
     stack.beat()
     stack.worker("--concurrency", "50")
-    first: datetime = stack.sql("SELECT UTC_TIMESTAMP(6)")[0][0] + timedelta(seconds=5)
+    first = naive(clock(stack)) + timedelta(seconds=5)
     stack.insert_many(
         [
             {
@@ -75,7 +80,7 @@ def lateness(stack: Stack) -> dict[str, Any]:
     return {"fires": FIRES, "unit": "ms", **percentiles(late)}
 
 
-def in_flight(stack: Stack) -> dict[str, Any]:
+def in_flight(stack: Stack) -> Figures:
     """Wall time and memory of one worker process with every call at once."""
     worker = stack.worker("--concurrency", str(CALLS))
     process = psutil.Process(worker.pid)
@@ -104,29 +109,18 @@ def in_flight(stack: Stack) -> dict[str, Any]:
     }
 
 
-MEASUREMENTS = {"edit": edit, "lateness": lateness, "in_flight": in_flight}
+MEASUREMENTS: dict[str, Callable[[Stack], Figures]] = {"edit": edit, "lateness": lateness, "in_flight": in_flight}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=list(MEASUREMENTS), help="one measurement instead of all")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args(arguments)
-    figures = {}
-    with MariaDBServer() as mariadb, ValkeyServer() as valkey:
-        for name in [options.only] if options.only else MEASUREMENTS:
-            url = mariadb.create_database(name)
-            with valkey.client() as client:
-                client.flushall()
-            with tempfile.TemporaryDirectory() as folder, Stack(url, valkey.url, Path(folder)) as stack:
-                figures[name] = MEASUREMENTS[name](stack)
-            values = ", ".join(
-                f"{key} {value:.1f}" if isinstance(value, float) else f"{key} {value}"
-                for key, value in figures[name].items()
-            )
-            print(f"{name:10} {values}", flush=True)
+    with Bench() as bench:
+        found = [measure_one(bench, name) for name in ([options.only] if options.only else MEASUREMENTS)]
     if options.json:
-        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+        write(options.json, found)
     return 0
 
 

@@ -12,6 +12,7 @@ endif
 VENV_PYTHON := .venv/bin/python
 RUN := .venv/.installed-run
 DEV := .venv/.installed-dev
+BENCH := .venv/.installed-bench
 PYTEST ?= -n 2 --dist loadfile
 
 $(RUN): requirements.txt requirements-embedded.txt
@@ -19,6 +20,10 @@ $(RUN): requirements.txt requirements-embedded.txt
 
 $(DEV): requirements-dev.txt requirements.txt requirements-embedded.txt
 	@bash scripts/make-venv.sh dev
+
+$(BENCH): requirements-bench.txt $(DEV)
+	@$(VENV_PYTHON) -m pip install --disable-pip-version-check --quiet -r requirements-bench.txt
+	@touch $@
 
 ##@ Use
 
@@ -61,9 +66,13 @@ fmt: $(DEV) ## Format, and mend what ruff can mend
 	@$(VENV_PYTHON) -m ruff format .
 
 .PHONY: bench
-bench: $(DEV) packages ## Measure, and write the figures to bench/out/
-	@mkdir -p bench/out
-	@$(VENV_PYTHON) -m bench.main_job --json bench/out/main_job.json
+bench: $(BENCH) packages ## Measure beside the rivals, into bench/out/; FULL=1: all, up to a million rows
+	@$(VENV_PYTHON) -m bench $(if $(FULL),--full)
+	@$(VENV_PYTHON) -m bench.planning --json bench/out/planning.json
+
+.PHONY: torture
+torture: $(DEV) packages ## Fault after fault under load, judged by an independent checker: MINUTES=45 SEED=1
+	@$(VENV_PYTHON) -m tests.faults.torture --minutes $(or $(MINUTES),45) --seed $(or $(SEED),1)
 
 .PHONY: packages
 packages: $(DEV) ## Install the Debian packages the tests need (root), or name them

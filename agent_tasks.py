@@ -4,22 +4,21 @@ A message delivered twice, or for a run that is not ready, changes nothing: the 
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable
 from datetime import timedelta
-from time import monotonic, sleep
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from celery import Task, shared_task
-from celery.exceptions import Ignore, Retry
+from celery.exceptions import Ignore, Reject, Retry
 from sqlalchemy import Connection
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 import attempts
 from config import RUN_TASKS
 from core.lifecycle import State
-from core.outcome import AgentError, AgentRequest, AgentResult, ErrorKind, RemoteHandle
+from core.outcome import AgentError, AgentRequest, AgentResult, ErrorKind, RemoteHandle, resumable_handle
 from core.task_config import (
     AgentConfig,
     CeleryConfig,
@@ -37,9 +36,9 @@ from providers.base import CallContext
 from providers.call import call as call_provider
 from providers.http import client_for
 from store import runs, schedules
-from store.database import autocommit
+from store.database import autocommit, is_refused
 from store.runs import Claim
-from worker_runtime import CallCancelled, WorkerRuntime, runtime
+from worker_runtime import LEDGER_PAUSE, CallCancelled, WorkerRuntime, runtime
 
 logger = logging.getLogger("agent_tasks")
 
@@ -49,9 +48,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 C = TypeVar("C", AgentConfig, WorkflowConfig, HttpConfig, CeleryConfig)
 
-LEDGER_PAUSE = 1.0
+HANDLE_SECONDS = 5.0  # while the ledger is away the answer is not held up longer
 CLAIM_PATIENCE = 10.0  # seconds; then the message is dropped, and beat sends the run again
-LEDGER_PATIENCE = 600.0
 UNREADABLE_TIMEOUT = 60.0  # seconds for a run that ends before it calls anything
 
 
@@ -86,6 +84,8 @@ def execute_celery_periodic_task(self: "AnyTask", run_id: str) -> dict[str, Any]
 def _carry(task: "AnyTask", run_id: str, act: Callable[[WorkerRuntime, Claim], AgentResult]) -> dict[str, Any]:
     """Carry one run to its next state. Delivered twice, the second copy does nothing."""
     worker = runtime(task.request.hostname or "")
+    if worker.draining.is_set():
+        raise Reject("this worker is stopping", requeue=True)
     if not worker.enter(run_id):
         raise Ignore
     try:
@@ -93,34 +93,41 @@ def _carry(task: "AnyTask", run_id: str, act: Callable[[WorkerRuntime, Claim], A
         if run is None:
             raise Ignore
         try:
-            answer = act(worker, run)
+            outcome = _outcome(worker, run, act)
+            return _report(run, worker.write(run, outcome), outcome)
         except CallCancelled as cut:
             logger.warning("%s cut during attempt %d: %s", run_prefix(run.id, run.task_name), run.attempt, cut)
-            _on_ledger(worker, lambda c: _note_cancel(c, run))
             raise Ignore from None
-        except AgentError as error:
-            failure = error
-        except ConfigError as error:
-            failure = AgentError(ErrorKind.CONFIG, f"this version cannot read what the run is to do: {error}")
-        except Exception as error:  # the edge of a run: a defect of ours or of a task ends the run, not the worker
-            logger.exception("%s failed unexpectedly", run_prefix(run.id, run.task_name))
-            failure = AgentError(ErrorKind.INTERNAL, f"{type(error).__name__}: {error}")
-        else:
-            try:
-                return _report(run, _on_ledger(worker, lambda c: attempts.succeed(c, run, answer)), answer.text[:200])
-            except SQLAlchemyError as error:
-                reason = f"the answer cannot be stored: {getattr(error, 'orig', error)}"
-                failure = AgentError(ErrorKind.INTERNAL, reason, http_status=answer.http_status)
-        return _report(run, _on_ledger(worker, lambda c: attempts.fail(c, run, failure)), failure.message)
     finally:
         worker.leave(run_id)
 
 
+def _outcome(
+    worker: WorkerRuntime, run: Claim, act: Callable[[WorkerRuntime, Claim], AgentResult]
+) -> AgentResult | AgentError:
+    """Do what a run is for. Every ending is an outcome, but a cut one: raises CallCancelled."""
+    try:
+        return act(worker, run)
+    except CallCancelled:
+        _on_ledger(worker, lambda c: _note_cancel(c, run))
+        raise
+    except AgentError as error:
+        return error
+    except ConfigError as error:
+        return AgentError(ErrorKind.CONFIG, f"this version cannot read what the run is to do: {error}")
+    except Exception as error:  # the edge of a run: a defect of ours or of a task ends the run, not the worker
+        logger.exception("%s failed unexpectedly", run_prefix(run.id, run.task_name))
+        return AgentError(ErrorKind.INTERNAL, f"{type(error).__name__}: {error}")
+
+
 def _claim(worker: WorkerRuntime, run_id: str) -> Claim | None:
-    """Take the run if it is ready and nobody has it. None: drop the message; a run that still waits is sent again."""
+    """Take the run if it is ready and nobody has it. None: drop the message; a run that still waits is sent again.
+
+    While the ledger is away this waits ten seconds; longer only where the run may be ours already.
+    """
     give_up_at = monotonic() + CLAIM_PATIENCE
     written: tuple[str, int] | None = None  # what a claim has written whose answer was lost with the connection
-    tried = False
+    pause = 0.0  # the first failure may be a stale connection only
     while True:
         try:
             with autocommit(worker.engine) as connection:
@@ -142,10 +149,10 @@ def _claim(worker: WorkerRuntime, run_id: str) -> Claim | None:
                     return None
                 return _claimed(worker, row, *written)
         except SQLAlchemyError as error:
-            if monotonic() > give_up_at:
-                raise Ignore from error
-            sleep(LEDGER_PAUSE if tried else 0)  # the first failure may be a stale connection only
-            tried = True
+            logger.warning("run %s cannot be claimed now: %s", run_id, getattr(error, "orig", error))
+            if (written is None and monotonic() > give_up_at) or not worker.wait_for_ledger(pause):
+                return None
+            pause = LEDGER_PAUSE
 
 
 def _claimed(worker: WorkerRuntime, row: Any, owner: str, attempt: int) -> Claim:
@@ -159,27 +166,28 @@ def _claimed(worker: WorkerRuntime, row: Any, owner: str, attempt: int) -> Claim
 def _note_cancel(connection: Any, run: Any) -> None:
     """Complete a row that somebody cancelled by SQL, which sets nothing but the state."""
     if runs.complete_cancelled(connection, run.id):
-        attempts.show_outcome(connection, run.periodic_task_id, State.REVOKED)
+        attempts.show_outcome(connection, run.id, run.periodic_task_id, State.REVOKED)
 
 
 def _on_ledger(worker: WorkerRuntime, act: Callable[[Connection], T]) -> T:
-    """Read or write the ledger for a claimed run, waiting while it is away: an answer that waits was paid for."""
-    give_up_at = monotonic() + LEDGER_PATIENCE
-    tried = False  # the first failure may be a stale connection only: again at once
+    """Read or write the ledger for a claimed run; wait while it is away. Raises CallCancelled if this process ends."""
+    pause = 0.0  # the first failure may be a stale connection only
     while True:
         try:
             with autocommit(worker.engine) as connection:
                 return act(connection)
-        except (OperationalError, InterfaceError) as error:
-            if monotonic() > give_up_at:
+        except SQLAlchemyError as error:
+            if is_refused(error):
                 raise
-            logger.error("a run waits for the ledger: %s", error.orig)
-            sleep(LEDGER_PAUSE if tried else 0)
-            tried = True
+            logger.error("a run waits for the ledger: %s", getattr(error, "orig", error))
+            if not worker.wait_for_ledger(pause):
+                raise CallCancelled("this worker ends, and the ledger is away") from error
+            pause = LEDGER_PAUSE
 
 
-def _report(run: Claim, state: State | None, text: str) -> dict[str, Any]:
+def _report(run: Claim, state: State | None, outcome: AgentResult | AgentError) -> dict[str, Any]:
     """Tell Celery what the ledger says, so that Flower does not lie."""
+    text = outcome.message if isinstance(outcome, AgentError) else outcome.text[:200]
     if state is None:
         raise Ignore
     if state is State.RETRY:
@@ -266,13 +274,12 @@ def _call(worker: WorkerRuntime, run: Claim, config: Any, request: AgentRequest)
     endpoint = resolve(config, known, worker.settings)
     provider = registry.get(endpoint.provider)
 
-    def keep_handle(handle: RemoteHandle) -> None:
-        """Store what finds the remote run again; off the loop, which must not wait for the ledger."""
-        text = json.dumps({"provider": handle.provider, "ids": dict(handle.ids)}, ensure_ascii=False)
-        loop = asyncio.get_running_loop()
-        loop.run_in_executor(
-            None, _on_ledger, worker, lambda c: runs.save_handle(c, run.id, run.worker, run.attempt, text)
-        )
+    async def keep_handle(handle: RemoteHandle) -> None:
+        """Store what finds the remote run again, off the loop; wait for it only where the next attempt needs it."""
+        worker.has_handle(run, handle)
+        storing = asyncio.get_running_loop().run_in_executor(None, _save_handle, worker, run, handle.as_text())
+        if handle.resumable:
+            await asyncio.wait([storing], timeout=HANDLE_SECONDS)
 
     async def attempt() -> AgentResult:
         async with client_for(endpoint) as client:
@@ -281,14 +288,24 @@ def _call(worker: WorkerRuntime, run: Claim, config: Any, request: AgentRequest)
                 endpoint,
                 worker.settings.result_max_bytes,
                 on_handle=keep_handle,
+                stop_when_cut=lambda: worker.stops_remote(run.id),
                 allowed_hosts=worker.settings.http_allowed_hosts,
             )
-            return await call_provider(provider, context, request)
+            return await call_provider(provider, context, request, begun)
 
+    begun = resumable_handle(run.remote_handle)
+    verb = "calls" if begun is None else "goes on with"
     logger.info(
-        "%s attempt %d calls %s at %s", run_prefix(run.id, run.task_name), run.attempt, request.kind, endpoint.name
+        "%s attempt %d %s %s at %s", run_prefix(run.id, run.task_name), run.attempt, verb, request.kind, endpoint.name
     )
     return worker.call(run.id, attempt(), request.timeout)
+
+
+def _save_handle(worker: WorkerRuntime, run: Claim, text: str) -> None:
+    try:
+        _on_ledger(worker, lambda c: runs.save_handle(c, run.id, run.worker, run.attempt, text))
+    except (SQLAlchemyError, CallCancelled) as error:
+        logger.error("%s its remote handle is not stored: %s", run_prefix(run.id, run.task_name), error)
 
 
 def _conversation(worker: WorkerRuntime, run: Claim, config: ConversationConfig) -> str | None:

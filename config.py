@@ -32,7 +32,6 @@ EMBEDDED_BROKER_PORT: Final = 6390  # not 6379: `make run` works beside the mach
 MAX_POLL_SECONDS: Final = 30.0
 
 PURGE_TASK: Final = "tasks.purge_runs"  # housekeeping: beat sends it by name, on the system queue
-DRAIN_SECONDS: Final = 50.0  # a stopping worker lets its calls go on so long; supervisor's stopwaitsecs is above it
 
 #: Names of the Celery tasks that carry a run, by task_type: beat sends by name and imports no worker code.
 RUN_TASKS: Final = {
@@ -141,6 +140,7 @@ class Settings(BaseSettings):
         float, Field(ge=0.01, allow_inf_nan=False, description=f"seconds from 0.01 to {MAX_POLL_SECONDS:g}")
     ] = 0.5
     worker_lease_seconds: Annotated[float, Field(ge=3, le=300, description="seconds from 3 to 300")] = 30.0
+    drain_seconds: Annotated[float, Field(ge=0, le=3600, description="seconds from 0 to 3600")] = 50.0
     worker_concurrency: Annotated[int, Field(ge=1, le=5000, description="a whole number from 1 to 5000")] = 100
 
     run_retention_days: Annotated[int, Field(ge=0, description="a whole number of days; 0 keeps all")] = 90

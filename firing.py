@@ -4,7 +4,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any, Final
@@ -17,7 +17,7 @@ from core.planning import Overlap, Plan, Skipped, plan, skip_missed
 from core.task_config import DEFAULT_PRIORITY, DEFAULT_QUEUE, ConfigError, parse_task_config
 from store import runs, schedules
 from store.database import AnyRow, read_clock
-from store.runs import NewRun
+from store.runs import NewRun, Refused
 
 logger = logging.getLogger("firing")
 
@@ -51,7 +51,7 @@ def fire_due(
     now = read_clock(tx)
     rows = schedules.take_due(tx, now, since, BATCH)
     if not rows:
-        return Fired()
+        return Fired(low_water=now)  # what is due is in other hands: the next search need not pass over it at once
     active, held = _occupied(tx, rows)
     batch, begin = _Batch(), monotonic()
     taken = 0
@@ -59,9 +59,12 @@ def fire_due(
         row = rows[taken]
         _plan_one(row, now, around, skip_before, (active[row.id], held[row.id]), batch)
         taken += 1
-    inserted = runs.insert_runs(tx, batch.new_runs)
-    if len(inserted) < len(batch.new_runs):
-        logger.warning("%d moments had a run already: not run twice", len(batch.new_runs) - len(inserted))
+    refused: Refused = []
+    inserted = runs.insert_fired(tx, batch.new_runs, refused)
+    doubled = len(batch.new_runs) - len(inserted) - len(refused)
+    if doubled:
+        logger.warning("%d moments had a run already: not run twice", doubled)
+    _explain(tx, refused, now)
     _cancel_others(tx, batch.planned, inserted)
     _move_on(tx, batch.planned, inserted, now)
     schedules.set_armed(tx, batch.broken)
@@ -80,10 +83,35 @@ def fire_manual(tx: Connection, around: Surroundings) -> Fired:
     if not rows:
         return Fired()
     now = read_clock(tx)
-    inserted = runs.insert_runs(tx, [_manual_run(row, now, around) for row in rows])
+    refused: Refused = []
+    inserted = runs.insert_fired(tx, [_manual_run(row, now, around) for row in rows], refused)
+    _explain(tx, refused, now)
     started = [run.periodic_task_id for run in inserted if run.state is State.PENDING]
     schedules.clear_run_now(tx, [row.id for row in rows], started, now)
     return Fired(len(rows), inserted)
+
+
+def _explain(tx: Connection, refused: Refused, now: datetime) -> None:
+    """Enter each moment whose run the table cannot take as SKIPPED: one such row must not stop its neighbours for ever.
+
+    Raises what the database raises where it takes that neither.
+    """
+    for run, reason in refused:
+        logger.error(
+            "row %s %r: its run cannot be stored and is skipped: %s", run.periodic_task_id, run.task_name, reason
+        )
+        plain = replace(
+            run,
+            task_name=f"row {run.periodic_task_id}",
+            state=State.SKIPPED,
+            ready_at=None,
+            queue=DEFAULT_QUEUE,
+            config="{}",
+            error=f"this run cannot be stored: {reason}",
+            result_data=None,
+            finished_at=now,
+        )
+        runs.insert_runs(tx, [plain])
 
 
 def _occupied(tx: Connection, rows: Sequence[AnyRow]) -> tuple[Counter[int], Counter[int]]:
@@ -144,9 +172,9 @@ def _move_on(tx: Connection, planned: Sequence[tuple[AnyRow, Plan]], inserted: S
             {
                 "id": row.id,
                 "next_run_at": owed.next_at,
-                "last_run_at": now if started else row.last_run_at,
+                "last_run_at": now if started else None,
                 "run_count": row.run_count + started,
-                "hint": f"finished: {owed.finished}" if owed.finished else row.hint,
+                "hint": f"finished: {owed.finished}" if owed.finished else None,
             }
         )
     schedules.advance(tx, advanced)

@@ -7,7 +7,8 @@ died before it sent them, runs the broker lost) is found in the ledger. Sending 
 import logging
 from collections import deque
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from contextlib import suppress
+from datetime import datetime, timedelta
 from threading import Event, Thread
 from time import monotonic
 
@@ -17,17 +18,21 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from broker import Sender
 from core.task_config import readable_config
 from store import runs
-from store.database import AnyRow, autocommit, is_contention, read_clock, transaction
+from store.database import AnyRow, autocommit, in_words, is_contention, read_clock, transaction
 from store.runs import NewRun, Sendable
+from trouble import Trouble
 
 logger = logging.getLogger("publisher")
 
 BATCH = 1000
 SWEEP_SECONDS = 0.5
 SWEEP_BATCHES = 20  # then the runs handed over in memory have their turn again
-OTHERS_GRACE = timedelta(seconds=2)  # a PENDING run younger than this is its own beat's to send
+FULL_SWEEP_SECONDS = 5.0  # in between, what was ready long before the last sweep is not looked for again
+SWEPT_MARGIN = timedelta(seconds=5)
+OTHERS_GRACE = timedelta(seconds=1)  # a PENDING run younger than this is its own beat's to send
 LOST_AFTER = timedelta(seconds=10)
 LOST_CHECK_SECONDS = 5.0
+LOST_CHECK_SHARE = 20  # a look that took 1 s is followed by 20 s without
 RESENT_MAX = 10_000  # runs whose growing pause is remembered
 BROKER_PAUSE = 1.0
 HANDED_OVER_MAX = 50_000  # beyond it the ledger keeps them: the sweep sends what memory does not hold
@@ -47,10 +52,13 @@ class Publisher:
         self._paused_until = 0.0
         self._next_lost_check = monotonic() + LOST_CHECK_SECONDS
         self._resent: dict[str, tuple[int, float]] = {}
+        self._swept_to: datetime | None = None
+        self._next_full_sweep = 0.0
+        self._trouble = Trouble(logger, "runs are sent again", logging.WARNING)
 
     def start(self) -> None:
-        """Begin sending in the background."""
-        if self._thread is None:
+        """Begin sending in the background; begin again where the thread ended by itself."""
+        if not self._stopping and (self._thread is None or not self._thread.is_alive()):
             self._thread = Thread(target=self._loop, name="publisher", daemon=True)
             self._thread.start()
 
@@ -80,20 +88,22 @@ class Publisher:
         if monotonic() < self._paused_until:
             return
         try:
-            self.publish_ready()
+            if self.publish_ready():
+                self._trouble.is_over()
         except self._errors as error:
-            self._pause(f"broker is away, runs wait in the ledger: {error}")
+            self._pause(f"the broker is away or refuses, runs wait in the ledger: {error}", type(error))
         except SQLAlchemyError as error:
-            self._pause(f"ledger is away: {getattr(error, 'orig', error)}")
-        except Exception:  # the edge of the thread: if it died, nothing would be sent any more
-            logger.exception("a publishing pass failed")
-            self._pause("publishing failed")
+            self._pause(f"what was fired cannot be looked up or marked as sent: {in_words(error)}", type(error))
+        except Exception as error:  # the edge of the thread: if it died, nothing would be sent any more
+            self._pause(f"a publishing pass failed: {error}", type(error), traceback=True)
 
-    def _pause(self, reason: str) -> None:
+    def _pause(self, reason: str, kind: object, *, traceback: bool = False) -> None:
+        """Wait a second and connect anew: a broker that failed over refuses on the old connection for ever."""
         self._paused_until = monotonic() + BROKER_PAUSE
         self._handed_over.clear()
-        self.sender.close()
-        logger.warning("publishing pauses for %g s: %s", BROKER_PAUSE, reason)
+        self._trouble.goes_on(reason, kind, traceback=traceback)
+        with suppress(Exception):  # a broken connection may fail to close; it is dropped all the same
+            self.sender.close()
 
     def publish_ready(self, *, grace: timedelta = OTHERS_GRACE) -> int:
         """Send everything that is ready; return how many. Raises what the broker or the database raises."""
@@ -102,14 +112,19 @@ class Publisher:
             sent += self._send(batch)
         with autocommit(self.engine) as connection:
             now = read_clock(connection)
+            if monotonic() >= self._next_full_sweep:
+                self._next_full_sweep = monotonic() + FULL_SWEEP_SECONDS
+                self._swept_to = None
             for _ in range(SWEEP_BATCHES):
-                waiting = runs.unsent(connection, older_than=now - grace, limit=BATCH)
+                waiting = runs.unsent(connection, since=self._swept_to, older_than=now - grace, limit=BATCH)
                 if not waiting:
+                    self._swept_to = now - SWEPT_MARGIN
                     break
                 sent += self._send([sendable(row) for row in waiting])
-        if monotonic() >= self._next_lost_check:
-            self._next_lost_check = monotonic() + LOST_CHECK_SECONDS
+        if (begin := monotonic()) >= self._next_lost_check:
             self.send_lost_again()
+            # It reads every QUEUED run: with a million of them it must not be all that the database does.
+            self._next_lost_check = monotonic() + max(LOST_CHECK_SECONDS, LOST_CHECK_SHARE * (monotonic() - begin))
         return sent
 
     def _send(self, batch: Sequence[Sendable]) -> int:
@@ -136,7 +151,7 @@ class Publisher:
             for lane in runs.queued_lanes(connection):
                 served = self.sender.next_run(lane.queue, lane.priority)
                 before = now if served is None else runs.queued_at(connection, served)
-                if before is None:
+                if before is None or lane.oldest is None or lane.oldest >= before - LOST_AFTER:
                     continue
                 rows = runs.queued_before(connection, lane.queue, lane.priority, before - LOST_AFTER, BATCH)
                 due = [row for row in rows if self._resent.get(row.id, (0, 0.0))[1] <= clock]

@@ -18,10 +18,29 @@ logger = logging.getLogger("rearm")
 LOCK_PAUSE = 0.5
 
 
+class Rearming:
+    """Looks whether something changed. Zone and tzdata are this process's for good: a further look needs new days."""
+
+    def __init__(self, engine: Engine, default_zone: str) -> None:
+        self._engine = engine
+        self._default_zone = default_zone
+        self._done_for: dict[str, str] | None = None
+
+    def look(self) -> int:
+        """Send rows back to arming where the days of calendars changed since the last look; return how many."""
+        with autocommit(self._engine) as connection:
+            versions = calendar_days.versions(connection)
+        if versions == self._done_for:
+            return 0
+        sent = rearm_after_changes(self._engine, self._default_zone)
+        self._done_for = versions
+        return sent
+
+
 def rearm_after_changes(engine: Engine, default_zone: str) -> int:
     """Send the rows concerned back to arming, in small transactions; return how many.
 
-    Beat runs this in a thread: it waits for rows that an operator's open transaction holds, and firing must not.
+    A job of beat: it waits for rows that an operator's open transaction holds, and firing must not.
     The new value is stored last, so a crash in between makes the next look do it again.
     """
     with autocommit(engine) as connection:

@@ -19,9 +19,10 @@ OVERDUE_BY = timedelta(seconds=15)  # the worker itself ends a call at its deadl
 def rescue(engine: Engine, *, judge_leases: bool) -> int:
     """Make one pass; return how many runs were moved on.
 
-    `judge_leases`: only a beat that itself reached the database for one whole lease may call a worker dead,
-    else an outage of the database would fail every healthy run. A dead worker's lease row is removed first:
-    from then on that worker cannot renew, finds out, and cancels what it still does.
+    `judge_leases`: only a beat that itself reached the database for one whole lease may call a worker dead or a
+    run overdue, else an outage of the database would fail every healthy run: its answer may wait to be written.
+    A dead worker's lease row is removed first: from then on that worker cannot renew, finds out, and cancels
+    what it still does.
     """
     with autocommit(engine) as connection:
         now = read_clock(connection)
@@ -29,7 +30,7 @@ def rescue(engine: Engine, *, judge_leases: bool) -> int:
             for worker in leases.remove_expired(connection, now):
                 logger.error("worker %s stopped renewing its lease: its runs are rescued", worker)
         moved = 0
-        for run in leases.orphaned_runs(connection, now, OVERDUE_BY, BATCH):
+        for run in leases.orphaned_runs(connection, now, OVERDUE_BY if judge_leases else None, BATCH):
             error = attempts.lost(run, f"worker {run.worker} was lost") if run.worker_lost else attempts.overdue(run)
             try:
                 moved += attempts.fail(connection, run, error) is not None

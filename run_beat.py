@@ -53,7 +53,7 @@ def _one_pass(settings: Settings, *, skip_missed: bool) -> int:
         return 1
     finally:
         scheduler.close()
-    names = ("armed", "manual", "fired", "rescued", "released", "sent")
+    names = ("armed", "manual", "fired", "rescued", "released", "backfilled", "sent")
     print(", ".join(f"{name} {counts[name]}" for name in names))  # noqa: T201 - the command's answer
     if counts["sent"] and not counts["workers"]:
         print("warning: runs were queued, but no worker holds a lease; start one: python run_worker.py")  # noqa: T201

@@ -21,6 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     setup_logging("worker")
     from tasks import celery_app
 
+    celery_app.conf.worker_pool = options.pool  # Celery takes its own --pool=prefork for "nothing was said"
     # A name of its own at every start: a lease, a mailbox and Flower's row never belong to two processes.
     name = f"{options.name}-{uuid.uuid4().hex[:6]}@%h"
     celery_app.worker_main(

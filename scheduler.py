@@ -8,7 +8,8 @@ import logging
 import os
 import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from datetime import datetime, timedelta
 from threading import Thread
 from time import monotonic, sleep
@@ -19,33 +20,34 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from broker import Sender
-from config import PURGE_TASK, Settings, get_settings
+from config import Settings, get_settings
 from core.arming import Armed, Surroundings, arm
 from core.calendars import NO_OVERRIDES
 from core.lifecycle import State
 from core.task_config import AnyConfig
 from endpoints import what_is_wrong_with_target
-from firing import Fired, fire_due, fire_manual, order_of
+from firing import BATCH, Fired, fire_due, fire_manual
+from jobs import Job
+from keeper import Keeper
 from publisher import Publisher, sendable
-from rearm import rearm_after_changes
-from rescue import rescue
-from store import calendar_days, housekeeping, leases, runs, schedules
-from store.database import AnyRow, autocommit, connect, is_contention, read_clock, transaction
+from store import calendar_days, leases, runs, schedules
+from store.database import AnyRow, autocommit, connect, in_words, is_contention, read_clock, transaction
+from store.schedules import ERROR_CHARS
+from trouble import Trouble
+from watchdog import Watchdog
 
 logger = logging.getLogger("scheduler")
 
 ARM_BATCH: Final = 2000
-RELEASE_BATCH: Final = 1000
+BROKEN_TOLD: Final = 20  # broken rows named in the log by one pass
+BACKLOG_SECONDS: Final = 0.2
 BUSY_PAUSE: Final = 0.05  # due rows that somebody else holds: look again, without spinning
-LOW_WATER_SECONDS: Final = 1.0  # how late a row may be seen that was locked, or set back by hand
+LOOK_BACK_SECONDS: Final = 0.5  # how late a row may be seen that was locked, or set back by hand
 BROKEN_RETRY: Final = timedelta(minutes=1)
-RESCUE_SECONDS: Final = 2.0
-HEARTBEAT_SECONDS: Final = 2.0
 SURROUNDINGS_SECONDS: Final = 5.0
-HOUSEKEEPING_SECONDS: Final = 60.0
-PURGE_EVERY: Final = timedelta(hours=1)
-PURGE_TIMEOUT: Final = timedelta(minutes=30)
 OUTAGE_PAUSE: Final = 1.0
+SILENCE: Final = 20.0  # no statement of a beat takes half as long; after it a half-open connection is given up
+POOL_SIZE: Final = 10  # the tick, its second hand, the publisher, and each job at most one
 
 
 class DatabaseScheduler(Scheduler):
@@ -54,22 +56,29 @@ class DatabaseScheduler(Scheduler):
     def __init__(self, *args: Any, settings: Settings | None = None, **kwargs: Any) -> None:
         self.settings = settings or get_settings()
         self.beat_id = f"{socket.gethostname()}:{os.getpid()}:{runs.new_run_id()[-6:]}"
-        poll = self.settings.poll_seconds
         # A beat frozen in mid-transaction keeps its row locks until the server drops the session.
-        self.engine: Engine = connect(self.settings.database_url, pool_size=3, wait_timeout=int(poll) + 4)
+        self.engine: Engine = connect(
+            self.settings.database_url,
+            pool_size=POOL_SIZE,
+            wait_timeout=int(self.settings.poll_seconds) + 4,
+            silence=SILENCE,
+        )
         self.low_water: datetime | None = None
         self.skip_before: datetime | None = None
         self.surroundings = Surroundings(self.settings.timezone, frozenset(self.settings.queues))
         self._overrides = NO_OVERRIDES
         self._calendar_versions: dict[str, str] = {}
-        self.reached_since: float | None = None
-        self._last_tick = monotonic()
-        self._turns: dict[str, float] = {}
-        self._rearming: Thread | None = None
-        self._rearmed_for: dict[str, str] | None = None
+        self._next_surroundings = 0.0
+        self._trouble = Trouble(logger, "the ledger can be used again, and what is owed follows")
         self._closed = False
         super().__init__(*args, **kwargs)
         self.publisher = Publisher(self.engine, Sender(self.app))
+        self.watchdog = Watchdog(self.settings, Sender(self.app))
+        self.keeper = Keeper(self.engine, self.settings, self.beat_id, self._commit, lambda: self.surroundings)
+        self.jobs = [
+            Job(name, every, work, told=lambda: self._trouble.lasts)
+            for name, every, work in (*self.keeper.work(), ("looking back", LOOK_BACK_SECONDS, self.look_back))
+        ]
 
     # -- Celery Beat's interface ------------------------------------------------------------------
 
@@ -81,24 +90,32 @@ class DatabaseScheduler(Scheduler):
     def tick(self, *_: Any, **__: Any) -> float:
         """Do what is due and return the seconds to sleep. Raises nothing: an exception here would end beat."""
         self.publisher.start()
+        self.watchdog.start()
+        for job in self.jobs:
+            job.start()
         try:
             pause = self.run_due()
         except SQLAlchemyError as error:
             return self._after_failure(error)
-        except Exception:  # the edge: Celery Beat does not survive an exception from tick
-            logger.exception("a tick failed")
-            self.reached_since = None
+        except Exception as error:  # the edge: Celery Beat does not survive an exception from tick
+            self._trouble.goes_on(f"a tick failed: {error}", type(error), traceback=True)
+            self.keeper.contact_lost()
             return min(OUTAGE_PAUSE, self.settings.poll_seconds)
+        self._trouble.is_over()
         return pause
 
     def sync(self) -> None:
         """Nothing to save: every tick commits what it did."""
 
     def close(self) -> None:
-        """Send what was fired and let go of the connections. Celery calls this twice on SIGTERM."""
+        """Send what was fired, for two seconds at most, and let go of the connections. Celery calls it twice."""
         if self._closed:
             return
         self._closed = True
+        for job in self.jobs:
+            job.stop()
+        self.keeper.lookout.close()
+        self.watchdog.close()
         self.publisher.close()
         self.engine.dispose()
 
@@ -110,13 +127,10 @@ class DatabaseScheduler(Scheduler):
     # -- one tick ---------------------------------------------------------------------------------
 
     def run_due(self) -> float:
-        """Arm, fire and look after the ledger once; return the seconds until something is due."""
-        self._note_contact()
-        if self._turn("surroundings", SURROUNDINGS_SECONDS):
+        """Arm and fire once; return the seconds until something is due."""
+        self.keeper.tick_begins()
+        if self._turn():
             self._read_surroundings()
-            self._start_rearming()
-        if self._turn("low_water", LOW_WATER_SECONDS):
-            self.low_water = None
         with autocommit(self.engine) as connection:
             found = schedules.probe(connection, self.low_water)
         probed = monotonic()
@@ -128,7 +142,7 @@ class DatabaseScheduler(Scheduler):
         is_due = found.next_due is not None and found.next_due <= found.now
         if is_due:
             worked += self.fire()
-        self._look_after()
+        self.keeper.tick_ends()
         if worked:
             return 0.0
         if is_due or found.needs_arming or found.run_now:
@@ -141,13 +155,15 @@ class DatabaseScheduler(Scheduler):
     def run_once(self) -> Counter[str]:
         """Make one whole pass for `--once`: arm every row, fire, publish, rescue; return the counts."""
         self._read_surroundings()
-        rearm_after_changes(self.engine, self.settings.timezone)
+        self.keeper.rearming.look()
+        self.keeper.lookout.look(self.surroundings.overrides)
         counts: Counter[str] = Counter()
         for name, step in (("armed", self.arm), ("manual", self.fire_manual), ("fired", self.fire)):
             while done := step():
                 counts[name] += done
-        counts["rescued"] = rescue(self.engine, judge_leases=False)
-        counts["released"] = self._release_held()
+        counts["rescued"] = self.keeper.rescue()
+        counts["released"] = self.keeper.release_held()
+        counts["backfilled"] = self.keeper.backfill()
         counts["sent"] = self.publisher.publish_ready(grace=timedelta())
         with autocommit(self.engine) as connection:
             counts["workers"] = len(leases.living_workers(connection))
@@ -166,8 +182,10 @@ class DatabaseScheduler(Scheduler):
             if not rows:
                 return 0
             now = read_clock(tx)
-            schedules.set_armed(tx, [self._arm_one(row, now) for row in rows])
+            armed = [self._arm_one(row, now) for row in rows]
+            schedules.set_armed(tx, armed)
         self.low_water = None
+        _tell_broken(rows, armed)
         return len(rows)
 
     def _arm_one(self, row: AnyRow, now: datetime) -> dict[str, Any]:
@@ -183,8 +201,6 @@ class DatabaseScheduler(Scheduler):
         except Exception as error:  # an edge: a row that arming cannot handle is marked, never picked for ever
             logger.exception("row %s %r cannot be armed", row.id, row.name)
             armed = Armed(config_error=f"this row cannot be read: {error}")
-        if armed.config_error and armed.config_error != row.config_error:
-            logger.warning("row %s %r is broken: %s", row.id, row.name, armed.config_error)
         return {
             "id": row.id,
             "next_run_at": armed.next_run_at,
@@ -195,7 +211,33 @@ class DatabaseScheduler(Scheduler):
         }
 
     def fire(self) -> int:
-        """Turn due rows into runs, in one transaction; return how many rows moved on."""
+        """Turn due rows into runs; return how many rows moved on. A backlog is worked off by two hands at once.
+
+        While one waits for the database, the other plans: like two beats, they never see the same row.
+        """
+        moved = self._fire_batch()
+        if moved < BATCH or self.engine.dialect.name == "sqlite":  # which has one writer
+            return moved
+        other: Future[int] = Future()
+        Thread(target=self._help, args=(other,), name="fire", daemon=True).start()
+        return moved + self._fire_backlog() + other.result()
+
+    def _help(self, done: "Future[int]") -> None:
+        try:
+            done.set_result(self._fire_backlog())
+        except BaseException as error:  # the edge of the thread: `fire` raises it
+            done.set_exception(error)
+
+    def _fire_backlog(self) -> int:
+        """Fire batch after batch, but let an edit have its turn soon."""
+        until, moved = monotonic() + BACKLOG_SECONDS, 0
+        while True:
+            rows = self._fire_batch()
+            moved += rows
+            if rows < BATCH or monotonic() > until:
+                return moved
+
+    def _fire_batch(self) -> int:
         fired = self._commit(
             lambda tx: fire_due(tx, self.surroundings, since=self.low_water, skip_before=self.skip_before)
         )
@@ -225,52 +267,32 @@ class DatabaseScheduler(Scheduler):
         )
         return fired
 
-    # -- looking after the ledger -----------------------------------------------------------------
+    # -- beside the tick --------------------------------------------------------------------------
 
-    def _look_after(self) -> None:
-        if self._turn("heartbeat", HEARTBEAT_SECONDS):
-            with transaction(self.engine) as tx:
-                leases.beat_alive(tx, self.beat_id)
-        if self._turn("rescue", RESCUE_SECONDS):
-            rescue(self.engine, judge_leases=self._may_judge_leases())
-            self._release_held()
-        if self._turn("housekeeping", HOUSEKEEPING_SECONDS) and self.settings.run_retention_days:
-            self._commit(self._order_purge)
+    def look_back(self) -> None:
+        """Lower the mark to a due row below it: one that was locked, or set back by hand.
 
-    def _order_purge(self, tx: Connection) -> Fired:
-        """Where the ledger holds more than RUN_RETENTION_DAYS, enter a run that deletes it, once in `PURGE_EVERY`."""
-        now = read_clock(tx)
-        before = now - timedelta(days=self.settings.run_retention_days)
-        if not housekeeping.has_runs_before(tx, before) or not leases.take_turn(tx, PURGE_TASK, PURGE_EVERY):
-            return Fired()
-        order = order_of(PURGE_TASK, "system", PURGE_TIMEOUT, now)
-        return Fired(1, runs.insert_runs(tx, [order]))
+        Not in the tick: behind an old read view this reads every entry that purge has left.
+        """
+        with autocommit(self.engine) as connection:
+            oldest = schedules.probe(connection, None).next_due
+        mark = self.low_water
+        if mark is not None and oldest is not None and oldest < mark:
+            self.low_water = oldest
 
-    def _release_held(self) -> int:
-        with transaction(self.engine) as tx:
-            return len(runs.release_held(tx, RELEASE_BATCH))
-
-    def _turn(self, name: str, every: float) -> bool:
-        """True once in `every` seconds of this process."""
-        if monotonic() < self._turns.get(name, 0.0):
+    def _turn(self) -> bool:
+        """True once in SURROUNDINGS_SECONDS."""
+        if monotonic() < self._next_surroundings:
             return False
-        self._turns[name] = monotonic() + every
+        self._next_surroundings = monotonic() + SURROUNDINGS_SECONDS
         return True
 
-    def _note_contact(self) -> None:
-        """Keep track of how long this beat has reached the database without a break, its own freezes included."""
-        frozen = monotonic() - self._last_tick > self.settings.poll_seconds + 5
-        self._last_tick = monotonic()
-        if self.reached_since is None or frozen:
-            self.reached_since = self._last_tick
-
-    def _may_judge_leases(self) -> bool:
-        return self.reached_since is not None and monotonic() - self.reached_since >= self.settings.worker_lease_seconds
-
     def _after_failure(self, error: SQLAlchemyError) -> float:
-        self.reached_since = None
-        # The text of the statement would fill the log; its cause is what an operator needs.
-        logger.error("the ledger cannot be used, trying again: %s", getattr(error, "orig", error))
+        what = f"the ledger cannot be used and nothing fires, trying again: {in_words(error)}"
+        self._trouble.goes_on(what, type(error))
+        if isinstance(error, DBAPIError) and is_contention(error):
+            return BUSY_PAUSE
+        self.keeper.contact_lost()
         return min(OUTAGE_PAUSE, self.settings.poll_seconds)
 
     def _read_surroundings(self) -> None:
@@ -287,20 +309,13 @@ class DatabaseScheduler(Scheduler):
 
         self.surroundings = Surroundings(settings.timezone, frozenset(settings.queues), self._overrides, check)
 
-    def _start_rearming(self) -> None:
-        """Look whether the default zone, tzdata or a calendar changed; in a thread: it may wait for locked rows.
 
-        Zone and tzdata are this process's for good, so after the first look only new calendar days ask for another.
-        """
-        is_at_work = self._rearming is not None and self._rearming.is_alive()
-        if self._rearmed_for != self._calendar_versions and not is_at_work:
-            self._rearming = Thread(target=self._rearm, name="rearm", daemon=True)
-            self._rearming.start()
-
-    def _rearm(self) -> None:
-        versions = self._calendar_versions
-        try:
-            rearm_after_changes(self.engine, self.settings.timezone)
-            self._rearmed_for = versions
-        except Exception as error:  # the edge of the thread: a later tick starts it again
-            logger.error("rows cannot be armed again yet: %s", getattr(error, "orig", error))
+def _tell_broken(rows: Sequence[AnyRow], armed: Sequence[Mapping[str, Any]]) -> None:
+    """Name rows that broke, few of them: a missing endpoint may break a million at once."""
+    errors = [(row, new["config_error"]) for row, new in zip(rows, armed, strict=True)]
+    broken = [(row, error) for row, error in errors if error and error[:ERROR_CHARS] != row.config_error]
+    for row, error in broken[:BROKEN_TOLD]:
+        logger.warning("row %s %r is broken: %s", row.id, row.name, error)
+    if len(broken) > BROKEN_TOLD:
+        more = len(broken) - BROKEN_TOLD
+        logger.warning("%d more rows are broken: SELECT name, config_error FROM periodic_task", more)

@@ -1,6 +1,7 @@
 """The Celery app, its signals, and housekeeping. `celery -A tasks.celery_app …` needs no further option."""
 
 import logging
+import signal
 from datetime import timedelta
 from typing import Any
 
@@ -8,8 +9,9 @@ from celery import Celery
 from celery.signals import setup_logging, worker_process_shutdown, worker_ready, worker_shutdown, worker_shutting_down
 from kombu import Queue
 
-from broker import Channel
+from broker import Channel, Connection
 from config import FALLBACK_QUEUE, PURGE_TASK, Settings, get_settings
+from consumer_watch import ConsumerWatch
 from core.task_config import DEFAULT_PRIORITY
 from logger import setup_logging as configure_logging
 from store.database import autocommit, read_clock
@@ -32,6 +34,7 @@ def make_app(settings: Settings) -> Celery:
             "socket_connect_timeout": 3,
             "socket_timeout": 5,  # above the 1 s of a BRPOP: a half-open socket is noticed, an idle one kept
             "socket_keepalive": True,
+            "health_check_interval": 4,  # seconds; a BRPOP whose reply is that late is on a half-open socket
         },
         broker_connection_retry_on_startup=True,
         result_backend=settings.celery_result_backend,
@@ -53,6 +56,7 @@ def make_app(settings: Settings) -> Celery:
         task_serializer="json",
         result_serializer="json",
     )
+    app.amqp.Connection = Connection
     return app
 
 
@@ -68,12 +72,14 @@ def _on_setup_logging(**_: Any) -> None:
 
 @worker_ready.connect
 def _on_worker_ready(sender: Any, **_: Any) -> None:
-    """Take the lease, and check the order in which queues will really be served."""
+    """Take the lease, check the order in which queues will really be served, and watch that they are."""
     check_serving_order(sender.task_consumer.channel)
     consumed = tuple(sender.app.amqp.queues.consume_from)
-    runtime(
-        sender.hostname, [name for name in get_settings().queues if name in consumed], sender.controller.concurrency
-    )
+    queues = [name for name in get_settings().queues if name in consumed]
+    worker = runtime(sender.hostname, queues, sender.controller.concurrency)
+    # Celery's cold shutdown waits for the threads of the pool, which may wait for an agent for an hour.
+    signal.signal(signal.SIGQUIT, lambda *_: worker.stop_now())
+    ConsumerWatch(sender, queues, worker).start()
 
 
 def check_serving_order(channel: Any) -> None:
@@ -92,8 +98,11 @@ def check_serving_order(channel: Any) -> None:
 
 @worker_shutting_down.connect
 def _on_worker_shutting_down(**_: Any) -> None:
+    """Drain at the first signal; any further one ends the process within two seconds."""
     if (worker := current_runtime()) is not None:
         worker.drain()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, lambda *_: worker.stop_now())
 
 
 @worker_shutdown.connect

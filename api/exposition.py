@@ -18,6 +18,7 @@ from config import Settings
 from logger import redact
 from store import overview
 from store.database import autocommit
+from store.notices import Notices
 from store.overview import COUNT_LIMIT, Figures
 
 SCRAPE_SECONDS: Final = 4.0
@@ -96,14 +97,41 @@ def _of_ledger(figures: Figures) -> Iterator[Metric]:
     yield _gauge("scheduler_tasks_due", f"Tasks that are due and not fired yet, {AT_MOST}.", figures.due)
     overdue = timedelta() if figures.oldest_due is None else signs.now - figures.oldest_due
     yield _gauge("scheduler_tasks_due_oldest_age_seconds", "How long the oldest of them is due; 0: none.", _s(overdue))
+    yield from _of_notices(figures.notices)
     yield _gauge("scheduler_tasks_unarmed", f"Tasks whose edit no beat has read yet, {AT_MOST}.", figures.unarmed)
     yield _gauge("scheduler_tasks_broken", f"Tasks with a config_error, {AT_MOST}.", figures.broken)
+    yield _labelled(
+        "scheduler_calendar_data_days_left",
+        "Days until the data of a calendar that rows name ends; below 0: it has ended.",
+        "calendar",
+        figures.calendar_days_left,
+    )
     yield _gauge("scheduler_beats", "Beats that ticked lately.", figures.beats)
     if signs.newest_tick is not None:
         age = signs.now - signs.newest_tick
         yield _gauge("scheduler_beat_last_tick_age_seconds", "Time since any beat last ticked.", _s(age))
     yield _gauge("scheduler_workers", "Worker processes with a lease.", signs.workers)
     yield _gauge("scheduler_worker_slots", "Runs they can carry at the same time.", figures.worker_slots)
+
+
+def _of_notices(seen: Notices) -> Iterator[Metric]:
+    held = seen.held
+    rows = "Due tasks that cannot fire because another database session holds locks."
+    yield _gauge("scheduler_tasks_held", rows, held.rows if held else 0)
+    sessions = GaugeMetricFamily(
+        "scheduler_holding_session_age_seconds",
+        "How long the transaction is open that holds them.",
+        labels=["session", "user", "host"],
+    )
+    for each in held.sessions if held else ():
+        sessions.add_metric([str(each.id), each.user or "", each.host or ""], each.age_seconds)
+    yield sessions
+    yield _labelled(
+        "scheduler_queue_stalled_seconds",
+        "How long nothing was taken from a queue while a worker had a free slot, or none served it.",
+        "queue",
+        {each.queue: each.seconds for each in seen.stalled},
+    )
 
 
 def _gauge(name: str, told: str, value: float) -> Metric:

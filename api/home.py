@@ -9,7 +9,7 @@ from typing import Final
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from api.readiness import MENDS, Check, is_ready
+from api.readiness import MENDS, Check, is_ready, verdict
 from api.services import Ours
 
 PAGE: Final = Template(Path(__file__).with_name("home.html").read_text(encoding="utf-8"))
@@ -29,6 +29,7 @@ ENGLISH: Final[Mapping[str, str]] = {
     "checks_title": "Now",
     "ready": "everything works",
     "not ready": "something needs attention",
+    "degraded": "held up",
     "ok": "works",
     "failed": "failed",
     "unknown": "unknown",
@@ -37,6 +38,9 @@ ENGLISH: Final[Mapping[str, str]] = {
     "broker": "Broker",
     "beat": "Beat",
     "worker": "Workers",
+    "locks": "Row locks",
+    "queues": "Queues",
+    "calendars": "Calendars",
     "ask_title": "Ask",
     "runs": "the latest runs (token)",
     "run": "one run with its answer (token)",
@@ -58,6 +62,7 @@ CHINESE: Final[Mapping[str, str]] = {
     "checks_title": "当前状态",
     "ready": "一切正常",
     "not ready": "需要处理",
+    "degraded": "部分受阻",
     "ok": "正常",
     "failed": "异常",
     "unknown": "未知",
@@ -66,6 +71,9 @@ CHINESE: Final[Mapping[str, str]] = {
     "broker": "消息队列",
     "beat": "调度进程（Beat）",
     "worker": "工作进程（Worker）",
+    "locks": "行锁",
+    "queues": "任务队列",
+    "calendars": "日历",
     "ask_title": "接口",
     "runs": "最近的运行（需要令牌）",
     "run": "单个运行及其结果（需要令牌）",
@@ -84,6 +92,8 @@ CHINESE: Final[Mapping[str, str]] = {
     "日志在 logs/。",
     "mend worker": "请启动 Worker：python run_worker.py（或 supervisorctl -c supervisord.conf start celery-worker）。"
     "日志在 logs/。",
+    "mend locks": "请结束占用行锁的事务（在该会话中 COMMIT 或 ROLLBACK），或 KILL 该会话。详见 /health/ready。",
+    "mend queues": "请检查 /health/ready 中列出的 Worker；若没有，请启动一个服务该队列的 Worker。日志在 logs/。",
 }
 ADDRESSES: Final = {
     "/api/v2/runs?limit=&before=": "runs",
@@ -108,7 +118,7 @@ async def home(ours: Ours, request: Request, lang: str = "") -> HTMLResponse:
         other_lang=other["lang"],
         other_name="中文" if other is CHINESE else "English",
         standing="ok" if is_ready(checks) else "failed",
-        verdict=words["ready" if is_ready(checks) else "not ready"],
+        verdict=words[verdict(checks)],
         checks=_rows((words[check.name], _state(check, words)) for check in checks),
         addresses=_rows((f"<code>{escape(path)}</code>", words[key]) for path, key in ADDRESSES.items()),
         base=escape(str(request.base_url).rstrip("/")),

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
-from api.readiness import Check, is_ready
+from api.readiness import Check, is_ready, verdict
 from api.services import Ours
 
 router = APIRouter(tags=["probes"])
@@ -17,7 +17,7 @@ class Alive(BaseModel):
 
 
 class Report(BaseModel):
-    """The answer of `/health/ready`: `ready`, or `not ready` with the check that failed."""
+    """The answer of `/health/ready`: `ready`, `degraded` or `not ready`, with every check."""
 
     status: str
     checks: list[Check]
@@ -34,7 +34,7 @@ async def ready(ours: Ours, response: Response) -> Report:
     """Say whether the whole can do its work, check by check."""
     checks = await ours.readiness.checks()
     response.status_code = 200 if is_ready(checks) else 503
-    return Report(status="ready" if is_ready(checks) else "not ready", checks=checks)
+    return Report(status=verdict(checks), checks=checks)
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

@@ -1,9 +1,9 @@
-"""Can the whole do its work? Checks of the database, its schema, the broker, beats and workers."""
+"""Can the whole do its work? Checks of the database, its schema, the broker, beats, workers, locks and queues."""
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import Final
@@ -16,9 +16,10 @@ from api.bounded import SingleFlight
 from api.broker_look import BrokerLook, look_at_broker
 from config import Settings
 from logger import redact
-from store import overview
+from store import calendar_days, notices, overview
 from store.database import autocommit
-from store.migrate import newest_revision
+from store.migrate import is_newer, newest_revision
+from store.notices import Notices
 from store.overview import SignsOfLife
 
 CHECK_SECONDS: Final = 2.0
@@ -31,21 +32,27 @@ MENDS: Final[Mapping[str, str]] = {
     "beat": "Start beat: python run_beat.py (or supervisorctl -c supervisord.conf start celery-beat). See logs/.",
     "worker": "Start a worker: python run_worker.py (or supervisorctl -c supervisord.conf start celery-worker). "
     "See logs/.",
+    "locks": "End the transaction that is named (COMMIT or ROLLBACK there), or KILL its session.",
+    "queues": "Look at the workers that are named; without any, start one that serves the queue. See logs/.",
 }
 
 logger = logging.getLogger("api")
 
 
 class Standing(StrEnum):
-    """UNKNOWN: what the check needs has failed itself."""
+    """DEGRADED: it works, and somebody should look. UNKNOWN: what the check needs has failed."""
 
     OK = "ok"
+    DEGRADED = "degraded"
     FAILED = "failed"
     UNKNOWN = "unknown"
 
 
 class Check(BaseModel):
-    """One thing that must hold, and what to do where it does not. Public: names no host and no address."""
+    """One thing that must hold, and what to do where it does not. Public.
+
+    It names no address of ours; the database session that holds due rows is named with its user and host.
+    """
 
     name: str
     state: Standing
@@ -60,6 +67,8 @@ class LedgerLook:
     problem: str | None = None
     revision: str | None = None
     signs: SignsOfLife | None = None
+    notices: Notices = field(default_factory=Notices)
+    calendars: Sequence[str] = ()
 
 
 def tick_limit(settings: Settings) -> timedelta:
@@ -96,10 +105,17 @@ class Readiness:
         try:
             with autocommit(self._engine) as connection:
                 revision = overview.schema_revision(connection)
-                signs = overview.signs_of_life(connection) if revision == self._needed else None
+                if revision is None or (revision != self._needed and not is_newer(revision)):
+                    return LedgerLook(revision=revision)
+                signs = overview.signs_of_life(connection)
+                return LedgerLook(
+                    revision=revision,
+                    signs=signs,
+                    notices=notices.read(connection, signs.now),
+                    calendars=calendar_days.read_noted(connection).remarks(signs.now.date()),
+                )
         except SQLAlchemyError as error:
             return LedgerLook(problem=redact(str(getattr(error, "orig", error))))
-        return LedgerLook(revision=revision, signs=signs)
 
     def _note(self, found: list[Check], problems: Mapping[str, str | None]) -> None:
         """Log a change, with the cause that the answer leaves out; probes come every few seconds."""
@@ -116,7 +132,12 @@ def judge(ledger: LedgerLook, broker: BrokerLook, needed: str | None, limit: tim
         _check("database", ledger.problem is None, "answers", "does not answer"),
         _check_schema(ledger, needed),
         _check("broker", broker.problem is None, "answers", "does not answer"),
-        *(_check_life(ledger.signs, limit) if ledger.signs else (_unknown("beat"), _unknown("worker"))),
+        *(
+            (*_check_life(ledger.signs, limit), _check_locks(ledger.notices), _check_queues(ledger.notices))
+            if ledger.signs
+            else (_unknown("beat"), _unknown("worker"), _unknown("locks"), _unknown("queues"))
+        ),
+        _tell_of_calendars(ledger),
     ]
 
 
@@ -124,6 +145,9 @@ def _check_schema(ledger: LedgerLook, needed: str | None) -> Check:
     if ledger.problem is not None:
         return _unknown("schema")
     found = ledger.revision or "none"
+    if ledger.signs is not None and found != needed:
+        told = f"revision {found} is a later version's, this one knows {needed}: restart with the new version"
+        return Check(name="schema", state=Standing.DEGRADED, detail=told)
     return _check("schema", ledger.revision == needed, f"revision {found}", f"revision {found}, needed {needed}")
 
 
@@ -137,6 +161,28 @@ def _check_life(signs: SignsOfLife, limit: timedelta) -> tuple[Check, Check]:
     return beat, _check("worker", signs.workers > 0, f"{signs.workers} with a lease", "no worker holds a lease")
 
 
+def _check_locks(seen: Notices) -> Check:
+    held = seen.held
+    if held is None:
+        return Check(name="locks", state=Standing.OK, detail="no due row is held by another session")
+    return Check(name="locks", state=Standing.DEGRADED, detail=str(held), mend=MENDS["locks"])
+
+
+def _check_queues(seen: Notices) -> Check:
+    if not seen.stalled:
+        return Check(name="queues", state=Standing.OK, detail="no queue stands still while a slot is free")
+    told = "; ".join(str(each) for each in seen.stalled)
+    return Check(name="queues", state=Standing.DEGRADED, detail=told, mend=MENDS["queues"])
+
+
+def _tell_of_calendars(ledger: LedgerLook) -> Check:
+    """Rows go on by weekday, so this is told and fails nothing."""
+    if ledger.signs is None:
+        return _unknown("calendars")
+    told = "; ".join(ledger.calendars) or "no calendar in use ends soon"
+    return Check(name="calendars", state=Standing.OK, detail=told)
+
+
 def _check(name: str, holds: bool, detail: str, otherwise: str) -> Check:
     if holds:
         return Check(name=name, state=Standing.OK, detail=detail)
@@ -148,5 +194,12 @@ def _unknown(name: str) -> Check:
 
 
 def is_ready(checks: Iterable[Check]) -> bool:
-    """True where everything holds."""
-    return all(check.state is Standing.OK for check in checks)
+    """True where the whole does its work; what stands still beside it only degrades it."""
+    return all(check.state in (Standing.OK, Standing.DEGRADED) for check in checks)
+
+
+def verdict(checks: Sequence[Check]) -> str:
+    """Say `ready`, `degraded` or `not ready`."""
+    if not is_ready(checks):
+        return "not ready"
+    return "ready" if all(check.state is Standing.OK for check in checks) else "degraded"

@@ -79,7 +79,7 @@ class AgentPlatform:
         thread_id = request.conversation_id or (await _new_thread(context, request) if legacy else _thread_of(request))
         try:
             if legacy:
-                context.on_handle(RemoteHandle(self.name, {"thread_id": thread_id, "run_id": request.run_id}))
+                await context.on_handle(RemoteHandle(self.name, {"thread_id": thread_id, "run_id": request.run_id}))
                 return await _run_legacy(context, request, thread_id)
             return await _run_agent(context, request, thread_id)
         except AgentError as error:

@@ -1,8 +1,8 @@
 """The port every platform adapter implements, and what it is given to work with."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import httpx
 
@@ -23,6 +23,10 @@ class Endpoint:
         return f"Endpoint({self.name!r}, {self.provider!r}, {self.base_url!r})"
 
 
+async def _forget(_: RemoteHandle) -> None:
+    """Keep no handle."""
+
+
 @dataclass(frozen=True, slots=True)
 class CallContext:
     """What one call may use. The total deadline is the caller's (`asyncio.timeout`), not httpx's."""
@@ -31,10 +35,12 @@ class CallContext:
     endpoint: Endpoint
     max_bytes: int
     """An answer larger than this is cut and fails as `protocol`."""
-    on_handle: Callable[[RemoteHandle], None] = lambda _: None
-    """Called once, on the event loop, as soon as the platform names the remote run: it must not block."""
+    on_handle: Callable[[RemoteHandle], Awaitable[None]] = _forget
+    """Awaited once, as soon as the platform names the remote run and before its answer is read: then it is stored."""
     allowed_hosts: tuple[str, ...] = ()
     """HTTP_ALLOWED_HOSTS: the only hosts that requests of kind `http` may go to; none by default."""
+    stop_when_cut: Callable[[], bool] = lambda: True
+    """False where the next attempt is to go on with the remote run: a call that is cut then leaves it alone."""
 
 
 class Provider(Protocol):
@@ -53,4 +59,13 @@ class Provider(Protocol):
 
     async def cancel(self, context: CallContext, handle: RemoteHandle) -> bool:
         """Ask the platform to stop a remote run; True when it says so. Never raises."""
+        ...
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A provider whose remote runs outlive the connection. Its handles say `resumable`."""
+
+    async def resume(self, context: CallContext, request: AgentRequest, handle: RemoteHandle) -> AgentResult:
+        """Wait for the end of a run that an earlier attempt began, and begin none. Raises AgentError."""
         ...

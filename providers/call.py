@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from core.outcome import AgentError, AgentRequest, AgentResult, ErrorKind, RemoteHandle
-from providers.base import CallContext, Provider
+from providers.base import CallContext, Provider, Resumable
 from providers.content import excerpt, redacted
 
 CANCEL_SECONDS: Final = 5.0
@@ -16,8 +16,12 @@ _SECRET_HEADERS: Final = ("auth", "key", "token", "secret", "cookie", "password"
 _cancelling: set[asyncio.Task[bool]] = set()
 
 
-async def call(provider: Provider, context: CallContext, request: AgentRequest) -> AgentResult:
+async def call(
+    provider: Provider, context: CallContext, request: AgentRequest, begun: RemoteHandle | None = None
+) -> AgentResult:
     """Make one attempt and return its answer. Raises AgentError for every failure, our own defects included.
+
+    `begun` is the remote run of an earlier attempt: where the provider can, it is resumed and nothing is called anew.
 
     `request.timeout` bounds it in total, however busily the other side sends. At the deadline, and when the
     caller cancels, the remote run is asked to stop where it is known; that takes at most five seconds more.
@@ -25,15 +29,16 @@ async def call(provider: Provider, context: CallContext, request: AgentRequest) 
     """
     handles: list[RemoteHandle] = []
 
-    def on_handle(handle: RemoteHandle) -> None:
+    async def on_handle(handle: RemoteHandle) -> None:
         handles.append(handle)
-        context.on_handle(handle)
+        await context.on_handle(handle)
 
     watched = replace(context, on_handle=on_handle)
     try:
-        return await _bounded(provider, watched, request, handles)
+        return await _bounded(provider, watched, request, handles, begun)
     except asyncio.CancelledError:
-        await _stop_remote(provider, context, handles)
+        if context.stop_when_cut():
+            await _stop_remote(provider, context, handles)
         raise
     except AgentError as error:
         error.message = redacted(error.message, _secrets(context, request))
@@ -46,7 +51,11 @@ async def call(provider: Provider, context: CallContext, request: AgentRequest) 
 
 
 async def _bounded(
-    provider: Provider, context: CallContext, request: AgentRequest, handles: list[RemoteHandle]
+    provider: Provider,
+    context: CallContext,
+    request: AgentRequest,
+    handles: list[RemoteHandle],
+    begun: RemoteHandle | None,
 ) -> AgentResult:
     if request.kind not in provider.kinds:
         raise AgentError(
@@ -57,6 +66,9 @@ async def _bounded(
     provider.check_options(request.kind, request.options)
     try:
         async with asyncio.timeout(request.timeout) as deadline:
+            if begun is not None and begun.provider == provider.name and isinstance(provider, Resumable):
+                handles.append(begun)
+                return await provider.resume(context, request, begun)
             return await provider.start(context, request)
     except TimeoutError as error:
         if not deadline.expired():

@@ -1,9 +1,10 @@
 """Queries on worker leases and beat heartbeats, and on the runs of workers that are gone."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, Table, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Table, delete, false, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from core.lifecycle import State
@@ -43,6 +44,12 @@ def living_workers(connection: Connection) -> Sequence[AnyRow]:
     return connection.execute(select(LEASE).where(LEASE.c.expires_at > utc_now()).order_by(LEASE.c.id)).all()
 
 
+def started_counts(connection: Connection) -> Counter[str]:
+    """Count each worker's STARTED runs. Index ix_task_run_ready (state)."""
+    query = select(RUN.c.worker, func.count().label("started")).where(RUN.c.state == State.STARTED)
+    return Counter({row.worker: row.started for row in connection.execute(query.group_by(RUN.c.worker))})
+
+
 def remove_expired(connection: Connection, now: datetime) -> list[str]:
     """Judge workers dead: remove leases that ran out, and name them. Index ix_worker_lease_expires.
 
@@ -53,19 +60,20 @@ def remove_expired(connection: Connection, now: datetime) -> list[str]:
     return [worker for worker in expired if connection.execute(statement.where(LEASE.c.id == worker)).rowcount == 1]
 
 
-def orphaned_runs(connection: Connection, now: datetime, overdue_by: timedelta, limit: int) -> Sequence[AnyRow]:
-    """Name STARTED runs whose worker has no lease row, or whose deadline passed `overdue_by` ago.
+def orphaned_runs(connection: Connection, now: datetime, overdue_by: timedelta | None, limit: int) -> Sequence[AnyRow]:
+    """Name STARTED runs whose worker has no lease row, or whose deadline passed `overdue_by` ago (None: not those).
 
     Index ix_task_run_ready (state), joined to the lease by primary key.
     """
     lost = LEASE.c.id.is_(None)
+    overdue = false() if overdue_by is None else RUN.c.deadline_at <= now - overdue_by
     return connection.execute(
         select(
             RUN.c.id, RUN.c.periodic_task_id, RUN.c.task_name, RUN.c.worker, RUN.c.attempt, RUN.c.config,
-            lost.label("worker_lost"),
+            RUN.c.remote_handle, lost.label("worker_lost"),
         )
         .select_from(RUN.outerjoin(LEASE, LEASE.c.id == RUN.c.worker))
-        .where(RUN.c.state == State.STARTED, or_(lost, RUN.c.deadline_at <= now - overdue_by))
+        .where(RUN.c.state == State.STARTED, or_(lost, overdue))
         .limit(limit)
     ).all()  # fmt: skip
 

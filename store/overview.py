@@ -12,8 +12,10 @@ from sqlalchemy import Connection, Engine, ScalarSelect, String, column, event, 
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from core.lifecycle import State
+from store import calendar_days, notices
 from store.database import AnyRow, connect, error_code, utc_now
 from store.leases import BEAT, LEASE
+from store.notices import Notices
 from store.runs import R
 from store.schedules import DUE_INDEX, T
 from store.schedules import TABLE as TASK_TABLE
@@ -63,6 +65,8 @@ class Figures:
     oldest_due: datetime | None
     unarmed: int
     broken: int
+    notices: Notices
+    calendar_days_left: Mapping[str, int]
 
 
 def connect_bounded(url: str, *, pool_size: int, seconds: int) -> Engine:
@@ -134,6 +138,8 @@ def figures(connection: Connection, *, heads: Sequence[str], beat_age: timedelta
         oldest_due=row.oldest_due,
         unarmed=row.unarmed,
         broken=row.broken,
+        notices=notices.read(connection, signs.now),
+        calendar_days_left=calendar_days.read_noted(connection).days_left(signs.now.date()),
     )
 
 

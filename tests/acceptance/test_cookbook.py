@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 from zoneinfo import ZoneInfo
@@ -22,14 +22,14 @@ from pydantic import AliasChoices
 from sqlalchemy import delete, insert
 
 from config import BASE_DIR, Settings
-from core.arming import UNSUPPORTED as UNSUPPORTED_COLUMNS
+from core.clock_change import DstPolicy
 from core.lifecycle import State
 from core.outcome import ErrorKind
 from core.task_config import MODELS, ConfigError, parse_task_config
 from core.task_config import UNSUPPORTED as UNSUPPORTED_KEYS
 from models import PeriodicTask
 from scheduler import DatabaseScheduler
-from store import leases, runs, schedules
+from store import backfills, leases, runs, schedules
 from store.database import AnyRow, transaction
 from tests.conftest import DATABASES, fresh_database
 from tests.integration.engine import Ledger, agent, beat_on, migrated
@@ -112,7 +112,7 @@ class Kitchen:
     def fill(self, tagged: int = FEW) -> None:
         """Empty the tables and fill them anew."""
         with transaction(self.ledger.engine) as tx:
-            for table in (schedules.TABLE, runs.TABLE, leases.LEASE, leases.BEAT):
+            for table in (schedules.TABLE, runs.TABLE, leases.LEASE, leases.BEAT, backfills.TABLE):
                 tx.execute(delete(table))
             tx.exec_driver_sql("DELETE FROM agent_endpoint")
             for _, rows in _by_columns([*_named_tasks(), *_tagged_tasks(tagged)]):
@@ -124,6 +124,7 @@ class Kitchen:
         with transaction(self.ledger.engine) as tx:
             leases.register_worker(tx, "w1", pid=1, queues="system", concurrency=1, lease=timedelta(minutes=1))
             leases.beat_alive(tx, "b1")
+            tx.execute(insert(backfills.TABLE), _backfill(self.ids["paused report"], self.ledger.now()))
         self.is_fresh = True
 
     def _add_runs(self) -> None:
@@ -149,7 +150,15 @@ class Kitchen:
         add(State.FAILURE, "check prices", error_kind="timeout")
         add(State.SKIPPED, "check prices", ready_at=None)
         add(State.REQUIRES_ACTION, "check prices", result_data='{"question": "?"}')
+        add(State.SUCCESS, "paused report", origin="backfill")
         self.ledger.sql("UPDATE periodic_task SET consecutive_failures = 3 WHERE name = 'check prices'")
+
+
+def _backfill(task_id: int, now: datetime) -> dict[str, Any]:
+    return {
+        "id": 1, "periodic_task_id": task_id, "task_name": "paused report", "from_moment": now - timedelta(days=9),
+        "until_moment": now, "next_moment": now - timedelta(days=8), "created": 1,
+    }  # fmt: skip
 
 
 def _named_tasks() -> list[dict[str, Any]]:
@@ -406,6 +415,14 @@ def _(kitchen: Kitchen) -> None:
     assert kitchen.ledger.states()["STARTED"] == 2
 
 
+@effect_of("backfill-steer")
+def _(kitchen: Kitchen) -> None:
+    assert kitchen.ledger.value("SELECT at_a_time FROM backfill") == 3
+    assert kitchen.beat.keeper.backfill() == 0
+    kitchen.execute("UPDATE backfill SET state = 'RUNNING' WHERE id = 1")
+    assert kitchen.beat.keeper.backfill() == 3
+
+
 # -- the tests ----------------------------------------------------------------------------------------
 
 
@@ -531,19 +548,16 @@ def test_the_reference_has_every_key_of_task_extra_config_with_its_default(text:
 @pytest.mark.parametrize("text", sections_titled("periodic_task columns"), ids=["en", "zh"])
 def test_the_reference_has_every_column_of_periodic_task(text: str) -> None:
     rows = table_rows(text)
-    unsupported = [
-        name for name, cells in rows.items() if re.search(r"\*(not in this version|本版本不支持)\*", cells[-1])
-    ]
 
     assert set(PeriodicTask.__table__.columns.keys()) == set(rows)
-    assert set(unsupported) == set(UNSUPPORTED_COLUMNS)
+    assert all(f"`{policy}`" in rows["dst_policy"][-1] for policy in DstPolicy)
 
 
 @pytest.mark.parametrize("text", sections_titled("task_extra_config reference"), ids=["en", "zh"])
 def test_the_reference_names_what_this_version_does_not_support(text: str) -> None:
     (sentence,) = re.findall(r"^\*\*(?:Not supported by this version:|本版本不支持：)\*\*.*?\n\n", text, re.M | re.S)
 
-    assert set(re.findall(r"`(\w+)`", sentence)) - {"config_error"} == {*UNSUPPORTED_KEYS, *UNSUPPORTED_COLUMNS}
+    assert set(re.findall(r"`(\w+)`", sentence)) - {"config_error"} == {*UNSUPPORTED_KEYS}
     with pytest.raises(ConfigError, match="templates are not supported"):  # once they are, the sentence must change
         parse_task_config(agent(template=True))
     assert "`template: true`" in sentence

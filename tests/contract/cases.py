@@ -91,8 +91,12 @@ async def attempt(
     """Call as a worker does: one client, one context, one attempt."""
     endpoint = endpoint_of(case, url, key=key)
     seen = handles if handles is not None else []
+
+    async def keep(handle: RemoteHandle) -> None:
+        seen.append(handle)
+
     async with client_for(endpoint) as client:
-        context = CallContext(client, endpoint, max_bytes, seen.append, ("127.0.0.1",))
+        context = CallContext(client, endpoint, max_bytes, keep, ("127.0.0.1",))
         return await call(registry.get(case.provider), context, case.request(url, **changes))
 
 

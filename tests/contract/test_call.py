@@ -46,7 +46,7 @@ class Stub:
     async def start(self, context: CallContext, request: AgentRequest) -> AgentResult:
         if self.defect:
             raise self.defect
-        context.on_handle(HANDLE)
+        await context.on_handle(HANDLE)
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -62,7 +62,12 @@ class Stub:
 async def attempt_on(stub: Stub, timeout: float, handles: list[RemoteHandle] | None = None) -> AgentResult:
     endpoint = Endpoint("stub", "stub", "http://127.0.0.1:9", KEY)
     async with client_for(endpoint) as client:
-        context = CallContext(client, endpoint, 1000, (handles if handles is not None else []).append)
+
+        async def keep(handle: RemoteHandle) -> None:
+            if handles is not None:
+                handles.append(handle)
+
+        context = CallContext(client, endpoint, 1000, keep)
         request = AgentRequest(kind="agent", target="a", run_id="r", timeout=timeout)
         return await call(stub, context, request)
 
@@ -73,6 +78,57 @@ def test_the_deadline_cancels_the_remote_run_once_and_says_so() -> None:
         error = await raised(attempt_on(stub, SHORT, handles))
         assert (error.kind, stub.cancelled, handles) == (ErrorKind.TIMEOUT, [HANDLE], [HANDLE])
         assert "was told to stop" in error.message
+
+    asyncio.run(scene())
+
+
+class Resuming(Stub):
+    """A platform whose runs outlive the connection."""
+
+    async def resume(self, context: CallContext, request: AgentRequest, handle: RemoteHandle) -> AgentResult:
+        return AgentResult("succeeded", f"resumed {handle.ids['run_id']}")
+
+
+@pytest.mark.parametrize(
+    ("stub", "begun", "answer"),
+    [
+        (Resuming(), HANDLE, "resumed r-1"),
+        (Resuming(), None, None),
+        (Resuming(), RemoteHandle("another", {"run_id": "r-1"}), None),
+        (Stub(), HANDLE, None),
+    ],
+)
+def test_a_run_that_was_begun_is_resumed_where_its_provider_can(
+    stub: Stub, begun: RemoteHandle | None, answer: str | None
+) -> None:
+    async def scene() -> None:
+        endpoint = Endpoint("stub", "stub", "http://127.0.0.1:9", KEY)
+        async with client_for(endpoint) as client:
+            request = AgentRequest(kind="agent", target="a", run_id="r", timeout=SHORT)
+            work = call(stub, CallContext(client, endpoint, 1000), request, begun)
+            if answer is None:
+                assert (await raised(work)).kind is ErrorKind.TIMEOUT  # begun anew, and never ends
+            else:
+                assert (await work).text == answer
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_a_call_that_is_cut_leaves_alone_what_the_next_attempt_goes_on_with(stops: bool) -> None:
+    async def scene() -> None:
+        stub = Stub()
+        endpoint = Endpoint("stub", "stub", "http://127.0.0.1:9", KEY)
+        async with client_for(endpoint) as client:
+            context = CallContext(client, endpoint, 1000, stop_when_cut=lambda: stops)
+            task = asyncio.create_task(
+                call(stub, context, AgentRequest(kind="agent", target="a", run_id="r", timeout=IN_TIME))
+            )
+            await asyncio.sleep(SHORT)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert stub.cancelled == ([HANDLE] if stops else [])
 
     asyncio.run(scene())
 

@@ -422,7 +422,7 @@ def test_what_the_system_writes_leaves_update_time_alone(ledger: Ledger, beat: D
     beat.fire()
     beat.fire_manual()
     with autocommit(ledger.engine) as connection:
-        schedules.record_outcome(connection, task, State.FAILURE)
+        schedules.record_outcome(connection, "", task, State.FAILURE)
     with transaction(ledger.engine) as tx:
         schedules.mark_for_arming(tx, [task])
     beat.arm()

@@ -24,14 +24,14 @@ def test_an_override_of_the_next_day_moves_the_row_at_the_next_looks(ledger: Led
     insert(ledger, "trading", **TRADING)
     insert(ledger, "always", **{**TRADING, "calendar": None})
     beat._read_surroundings()
-    beat._rearm()
+    beat.keeper.rearming.look()
     beat.arm()
     first, always = next_run(ledger, "trading"), next_run(ledger, "always")
 
     day = first.date().isoformat()
     ledger.sql("INSERT INTO calendar_day (calendar, day, open, note) VALUES ('XSHG', :day, 0, '台风')", day=day)
     beat._read_surroundings()
-    beat._rearm()
+    beat.keeper.rearming.look()
     beat.arm()
 
     assert next_run(ledger, "trading") > first

@@ -11,10 +11,10 @@ from sqlalchemy import Connection
 
 import attempts
 from core.lifecycle import FINAL, NEXT, WAITING, State
-from core.outcome import AgentError, AgentResult, ErrorKind, Usage
+from core.outcome import AgentError, AgentResult, ErrorKind, RemoteHandle, Usage
 from rescue import rescue
 from store import runs
-from store.database import autocommit, transaction
+from store.database import autocommit, connect, transaction
 from store.runs import Ending
 from tests.integration.engine import MINUTE, Ledger, agent
 
@@ -275,3 +275,58 @@ def test_a_run_whose_config_this_version_cannot_read_still_ends(ledger: Ledger) 
 
     with autocommit(ledger.engine) as connection:
         assert attempts.fail(connection, run, AgentError(ErrorKind.TIMEOUT, "too slow")) is State.FAILURE
+
+
+@pytest.mark.parametrize(
+    ("resumable", "kind", "attempt", "state", "is_kept"),
+    [
+        (True, ErrorKind.WORKER_LOST, 20, State.RETRY, True),
+        (True, ErrorKind.WORKER_LOST, 21, State.FAILURE, True),
+        (True, ErrorKind.REMOTE_FAILED, 1, State.RETRY, False),
+        (False, ErrorKind.WORKER_LOST, 1, State.RETRY, False),
+        (False, ErrorKind.WORKER_LOST, 2, State.FAILURE, True),
+    ],
+)
+def test_a_remote_run_that_can_be_resumed_leaves_an_attempt_whatever_max_retries(
+    ledger: Ledger, resumable: bool, kind: ErrorKind, attempt: int, state: State, is_kept: bool
+) -> None:
+    handle = RemoteHandle("p", {"id": "r-1"}, resumable=resumable).as_text()
+    run = started(ledger, config=agent(max_retries=1), attempt=attempt, remote_handle=handle)
+
+    with autocommit(ledger.engine) as connection:
+        assert attempts.fail(connection, run, AgentError(kind, "no")) is state
+
+    assert (ledger.run(run.id).remote_handle is not None) is is_kept
+
+
+# -- what the ledger does not take ------------------------------------------------------------------
+
+
+def test_an_answer_that_a_column_refuses_fails_with_the_reason(ledger: Ledger) -> None:
+    run = started(ledger)
+
+    answer = AgentResult("succeeded", "fine", usage=Usage(input_tokens=10**30))
+    assert attempts.write(ledger.engine, run, answer) is State.FAILURE
+
+    assert "cannot be stored" in ledger.run(run.id).error
+
+
+def test_an_answer_that_was_written_and_whose_reply_was_lost_is_no_late_one(ledger: Ledger) -> None:
+    task = ledger.insert()
+    run = started(ledger, periodic_task_id=task)
+    answer = AgentResult("succeeded", "fine")
+    assert finish(ledger, run.id, "w1", 1)
+
+    assert attempts.write(ledger.engine, run, answer) is State.SUCCESS
+
+    assert ledger.task(task).last_run_state == "SUCCESS"
+
+
+def test_a_ledger_that_is_away_takes_the_outcome_later(ledger: Ledger) -> None:
+    run = started(ledger)
+    nowhere = connect("mysql+pymysql://nobody@127.0.0.1:1/none")
+
+    with pytest.raises(attempts.LedgerAway):
+        attempts.write(nowhere, run, AgentResult("succeeded", "fine"))
+    with pytest.raises(attempts.LedgerAway):
+        attempts.write(nowhere, run, AgentError(ErrorKind.TIMEOUT, "slow"))

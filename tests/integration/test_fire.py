@@ -189,6 +189,7 @@ def test_beats_that_start_together_on_an_empty_ledger_do_not_fail(ledger: Ledger
 
     def first_tick(beat: DatabaseScheduler) -> float:
         start.wait()
+        beat.keeper.keep()
         return beat.run_due()
 
     with ThreadPoolExecutor(len(beats)) as pool:
@@ -212,7 +213,7 @@ def test_rows_an_operator_holds_are_left_out_and_follow_at_commit(ledger: Ledger
     assert ledger.states(free) == {"PENDING": 1}
 
     operator.commit()
-    beat.low_water = None  # as every five seconds
+    beat.look_back()
     beat.run_due()
     assert ledger.states(held) == {"PENDING": 1}
 

@@ -6,15 +6,19 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from threading import Thread
+from time import sleep
 from typing import Any
 
 import pymysql
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import make_url, select
+from sqlalchemy.exc import OperationalError
 
+from blocked import LOOK_SECONDS
 from config import BASE_DIR
-from store import housekeeping, migrate
-from store.database import connect
+from store import blocking, housekeeping, migrate, schedules
+from store.database import autocommit, connect
 from tests.acceptance.test_cookbook import CHECKS, RECIPES, Kitchen, kitchen_on, through_mysql
 from tests.integration.engine import Ledger, agent, beat_on
 from tests.services import HOST, MariaDBServer, ValkeyServer
@@ -181,6 +185,30 @@ def test_beat_and_worker_carry_an_operators_row_and_take_his_cancel(
         out = tmp_path / "worker.out"
         stack.wait_for(lambda: "no longer STARTED by this worker" in out.read_text(), "the cut", 5)
         assert stack.states() == {"SUCCESS": 1, "REVOKED": 1}
+
+
+def test_run_may_name_the_session_that_holds_a_row(site: Site, kitchen: Kitchen) -> None:
+    kitchen.fill()
+    engine = connect(site.url("run"), lock_wait=1)
+    with closing(site.connect("operator")) as operator, autocommit(engine) as waiting, autocommit(engine) as looking:
+        operator.begin()
+        operator.cursor().execute("UPDATE periodic_task SET description = 'x'")
+        task = looking.execute(select(schedules.T.id).limit(1)).scalar_one()
+
+        def wait() -> None:
+            with pytest.raises(OperationalError):
+                blocking.wait_for(waiting, task)
+
+        waiter = Thread(target=wait)
+        waiter.start()
+        found: set[str | None] = set()
+        while waiter.is_alive():
+            sleep(LOOK_SECONDS)
+            found |= {session.user for session in blocking.holders(looking, 0)}
+        waiter.join()
+
+    assert "agent_operator" in found
+    engine.dispose()
 
 
 def test_old_runs_are_purged_as_run(site: Site, kitchen: Kitchen) -> None:

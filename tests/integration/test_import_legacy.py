@@ -156,6 +156,9 @@ TASK_ROWS: Final = [
     recurring("周一周三", "week", TUESDAY, repeat_days="[1, 3]", execution_count=1, next_run_time=TUESDAY),
     recurring("last day", "month", OLD.replace(day=31), repeat_day_of_month=31),
     recurring("every 2 months", "month", OLD.replace(day=15), repeat_interval=2, repeat_day_of_month=15),
+    recurring("every 5 months", "month", OLD, repeat_interval=5, repeat_day_of_month=1),
+    recurring("day 30", "month", OLD.replace(day=30), repeat_day_of_month=30),
+    recurring("first run on another day", "week", IN_2099, repeat_days="[1, 3]"),
     recurring("leap day", "year", LEAP_DAY, repeat_month=2, repeat_day_of_year=29),
     recurring("ten times", "day", OLD, max_executions=10, execution_count=8, last_run_time=NOW),
     recurring("until 2099", "hour", OLD, end_time=IN_2099),
@@ -163,8 +166,7 @@ TASK_ROWS: Final = [
     recurring("paused", "day", OLD, status=3),
 ]
 BROKEN_TASK_ROWS: Final = [
-    (recurring("every 5 months", "month", OLD, repeat_interval=5, repeat_day_of_month=1), "no crontab"),
-    (recurring("day 30", "month", OLD, repeat_day_of_month=30), "0 9 L * *"),
+    (recurring("slips to day 28", "month", IN_2099.replace(day=31)), "set repeat_day_of_month"),
     (recurring("every other Monday", "week", OLD, repeat_interval=2, repeat_days="[1]"), "repeat_days"),
     (recurring("bad days", "week", OLD, repeat_days="1,3"), "repeat_days"),
     (recurring("day 200", "year", OLD, repeat_month=7, repeat_day_of_year=200), "repeat_day_of_year"),
@@ -292,6 +294,7 @@ def test_a_dry_run_shows_every_row_and_writes_nothing(filled: Place, mariadb: Ma
         CONFIG_ROWS + BROKEN_CONFIG_ROWS + TASK_ROWS + BROKEN_TASK_ROWS + FINISHED_ROWS
     )
     assert {row["name"] for row in done.report["rows"] if row["status"] == "import"} == NEW_NAMES
+    assert "rrule=FREQ=MONTHLY;INTERVAL=5;BYMONTHDAY=1  timezone=" in filled.run().out
 
 
 def test_apply_imports_the_good_rows_disabled_and_explains_the_others(filled: Place) -> None:

@@ -49,7 +49,7 @@ SCHEDULE_WRITES: dict[str, Callable[[Connection, list[int], Ledger], object]] = 
     "advance": lambda tx, tasks, ledger: schedules.advance(tx, [advanced(task, ledger) for task in tasks]),
     "clear_run_now": lambda tx, tasks, ledger: schedules.clear_run_now(tx, tasks, tasks, ledger.now()),
     "mark_for_arming": lambda tx, tasks, _: schedules.mark_for_arming(tx, tasks),
-    "record_outcome": lambda tx, tasks, _: schedules.record_outcome(tx, tasks[0], State.FAILURE),
+    "record_outcome": lambda tx, tasks, _: schedules.record_outcome(tx, "", tasks[0], State.FAILURE),
 }
 
 
@@ -159,6 +159,21 @@ def test_a_result_is_written_while_an_operator_holds_the_schedule_row(ledger: Le
         assert attempts.succeed(connection, claimed, AgentResult("succeeded", "answer")) is State.SUCCESS
 
     assert (ledger.run(run).state, ledger.run(run).result) == ("SUCCESS", "answer")
+
+
+def test_arming_waits_for_no_row(ledger: Ledger, beat: DatabaseScheduler) -> None:
+    tasks = [ledger.insert(f"r{n}") for n in range(ROWS)]
+    operator = ledger.operator()
+    operator.cursor().execute(f"UPDATE periodic_task SET description = 'x' WHERE id = {tasks.pop(2)}")
+
+    @event.listens_for(beat.engine, "connect")
+    def _(connection: Any, __: Any) -> None:
+        connection.cursor().execute("SET SESSION innodb_lock_wait_timeout = 1")  # a wait is an error
+
+    assert beat.arm() == len(tasks)
+    assert beat.arm() == 0
+    operator.commit()
+    assert beat.arm() == 1
 
 
 def test_a_tick_fires_while_an_operator_holds_other_rows_of_every_table(

@@ -392,3 +392,14 @@ def test_depth_counts_a_queue_over_all_priorities(ledger: Ledger, beat: Database
     sender.send([Sendable(runs.new_run_id(), "system", priority, 0, "agent") for priority in (0, 5, 9)])
 
     assert Counter({queue: sender.depth(queue) for queue in ("system", "celery")}) == {"system": 3, "celery": 0}
+
+
+def test_a_channel_whose_connection_is_closed_fails_as_a_lost_connection(empty_broker_url: str) -> None:
+    """Celery restores unacked messages after it closed the connection: any other error would end the worker."""
+    app = make_app(Settings(_env_file=None, celery_broker_url=empty_broker_url))
+    connection = app.connection_for_read()
+    channel: Any = connection.default_channel
+    connection.close()
+
+    with pytest.raises(connection.connection_errors), channel.conn_or_acquire():
+        pass

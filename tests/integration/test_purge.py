@@ -65,12 +65,12 @@ def purges(ledger: Ledger) -> list[Any]:
 
 
 def test_beats_order_one_purge_an_hour_where_there_is_something_to_delete(ledger: Ledger, new_beat: NewBeat) -> None:
-    new_beat().run_due()
+    new_beat().keeper.order_purge()
     assert purges(ledger) == []
 
     old_run(ledger, State.SUCCESS, 91 * DAYS)
     for beat in (new_beat(), new_beat(), new_beat()):
-        beat.run_due()
+        beat.keeper.order_purge()
 
     (order,) = purges(ledger)
     assert (order.queue, order.state, order.origin, order.periodic_task_id) == ("system", "PENDING", "api", None)
@@ -79,7 +79,7 @@ def test_beats_order_one_purge_an_hour_where_there_is_something_to_delete(ledger
 def test_retention_of_zero_days_keeps_all(ledger: Ledger, new_beat: NewBeat) -> None:
     old_run(ledger, State.SUCCESS, 9_000 * DAYS)
 
-    new_beat(run_retention_days=0).run_due()
+    new_beat(run_retention_days=0).keeper.order_purge()
 
     assert purges(ledger) == []
 
@@ -87,6 +87,6 @@ def test_retention_of_zero_days_keeps_all(ledger: Ledger, new_beat: NewBeat) -> 
 def test_a_purge_order_counts_as_no_run_of_any_row(ledger: Ledger, beat: DatabaseScheduler) -> None:
     old_run(ledger, State.SUCCESS, 91 * DAYS)
 
-    beat.run_due()
+    beat.keeper.order_purge()
 
     assert ledger.value("SELECT count(*) FROM task_run WHERE active_task_id IS NOT NULL") == 0

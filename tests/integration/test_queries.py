@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event, insert
 
+from core.calendars import NO_OVERRIDES
 from core.lifecycle import Origin, State
-from store import housekeeping, leases, runs, schedules
+from store import backfills, calendar_days, housekeeping, leases, lookout, runs, schedules
 from store.database import autocommit, transaction
 from store.runs import Ending, NewRun
 from tests.conftest import DATABASES, fresh_database
@@ -145,7 +146,7 @@ HOT: dict[str, tuple[Callable[[Crowd, Connection], object], int]] = {
     "schedules.advance": (lambda c, tx: schedules.advance(tx, _advanced(c)), 5 * BUSY),
     "schedules.mark_for_arming": (lambda c, tx: schedules.mark_for_arming(tx, c.due), 5 * BUSY),
     "schedules.armed_after": (lambda c, tx: schedules.armed_after(tx, c.due[0], "default_zone", limit=50), 60),
-    "schedules.record_outcome": (lambda c, tx: schedules.record_outcome(tx, c.due[0], State.SUCCESS), 5),
+    "schedules.record_outcome": (lambda c, tx: schedules.record_outcome(tx, "", c.due[0], State.SUCCESS), 5),
     "runs.insert_runs": (
         lambda c, tx: runs.insert_runs(tx, [_new_run(c, task, c.now - LEASE_TIME) for task in c.due]),
         5 * BUSY,
@@ -170,10 +171,20 @@ HOT: dict[str, tuple[Callable[[Crowd, Connection], object], int]] = {
     "runs.save_handle": (lambda c, tx: runs.save_handle(tx, c.run_ids["STARTED"][0], "w0", 1, "h"), 5),
     "runs.started_by": (lambda c, tx: runs.started_by(tx, "w0"), 5 * BUSY),
     "runs.last_conversation": (lambda c, tx: runs.last_conversation(tx, c.due[0]), 250),
+    "backfills.occupied": (
+        lambda c, tx: backfills.occupied(tx, c.due[0], c.now - timedelta(days=1), c.now + timedelta(days=1)),
+        10 * BUSY,
+    ),
     "leases.renew_worker": (lambda c, tx: leases.renew_worker(tx, "w1", LEASE_TIME), 5),
     "leases.living_workers": (lambda c, tx: leases.living_workers(tx), 5 * BUSY),
     "leases.remove_expired": (lambda c, tx: leases.remove_expired(tx, c.now), 10 * BUSY),
     "leases.orphaned_runs": (lambda c, tx: leases.orphaned_runs(tx, c.now, LEASE_TIME, 1000), 10 * BUSY),
+    "lookout.cancelled_without_end": (lambda c, tx: lookout.cancelled_without_end(tx, c.now, 1000), 10),
+    "lookout.end_of_piece": (lambda c, tx: lookout.end_of_piece(tx, None, 50), 120),
+    "lookout.neighbours": (lambda c, tx: lookout.neighbours(tx, None, c.now, 50), 50 * BUSY),
+    "lookout.silenced": (lambda c, tx: lookout.silenced(tx, 0, 50), 60),
+    "lookout.without_words": (lambda c, tx: lookout.without_words(tx, "XSHG", "its data ends", 0, 50), 60),
+    "calendar_days.in_use": (lambda c, tx: calendar_days.in_use(tx, NO_OVERRIDES), 10),
     "housekeeping.has_runs_before": (lambda c, tx: housekeeping.has_runs_before(tx, c.now), 5),
 }
 every_hot_query = pytest.mark.parametrize("name", HOT)

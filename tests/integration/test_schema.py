@@ -61,11 +61,13 @@ def test_both_databases_have_the_same_indexes(ledger: Ledger) -> None:
         "ix_periodic_task_due": (["needs_arming", "next_run_at"], False),
         "ix_periodic_task_run_now": (["run_now"], False),
         "ix_periodic_task_rearm": (["rearm_at"], False),
+        "ix_periodic_task_calendar": (["calendar"], False),
         "uq_task_run_moment": (["periodic_task_id", "origin", "scheduled_for"], True),
         "ix_task_run_ready": (["state", "ready_at"], False),
         "ix_task_run_active": (["active_task_id"], False),
         "ix_worker_lease_expires": (["expires_at"], False),
         "uq_agent_endpoint_name": (["name"], True),
+        "uq_backfill_open": (["open_task_id"], True),
     }
 
 

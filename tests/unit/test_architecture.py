@@ -17,8 +17,10 @@ LAYERS: dict[int, set[str]] = {
     3: {"models", "logger"},
     4: {"store", "providers"},
     5: {
-        "scheduler", "firing", "rearm", "publisher", "rescue", "broker",
-        "agent_tasks", "worker_runtime", "attempts", "endpoints", "packs",
+        "scheduler", "firing", "backfill", "rearm", "lookout", "publisher", "rescue", "broker",
+        "trouble", "blocked", "watchdog", "keeper", "jobs",
+        "agent_tasks", "worker_runtime", "worker_lease", "consumer_watch", "attempts", "unwritten", "endpoints",
+        "packs",
     },
     6: {"tasks", "preflight", "api", "web"},
     7: {"run_beat", "run_worker"},
@@ -28,8 +30,8 @@ LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
 OUTSIDE = {"flowerconfig", "scripts", "migrations", "bench", "tests", "deploy", "docs", "conf", "data", "logs"}
 # The scheduler's side and the worker's meet in task_run only.
 SCHEDULER_SIDE, WORKER_SIDE = (
-    {"scheduler", "firing", "rearm", "publisher", "rescue"},
-    {"agent_tasks", "worker_runtime", "packs"},
+    {"scheduler", "firing", "backfill", "rearm", "lookout", "publisher", "rescue", "blocked", "watchdog", "keeper"},
+    {"agent_tasks", "worker_runtime", "worker_lease", "consumer_watch", "packs"},
 )
 SHADOWING = {
     "queue", "types", "calendar", "secrets", "select", "signal", "statistics", "platform", "token", "code", "email",

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from core.outcome import RETRYABLE, ErrorKind
-from core.retries import MAX_RETRY_AFTER, backoff, derived_fraction, may_retry
+from core.outcome import RESUMABLE, RETRYABLE, ErrorKind
+from core.retries import MAX_RESUMES, MAX_RETRY_AFTER, backoff, derived_fraction, may_resume, may_retry
 
 RUN = "0190b6a0-0000-7000-8000-000000000001"
 
@@ -29,6 +29,13 @@ def test_what_calling_again_cannot_mend_is_never_retried(kind: ErrorKind) -> Non
 )
 def test_max_retries_counts_the_calls_after_the_first(attempt: int, max_retries: int, *, allowed: bool) -> None:
     assert may_retry(ErrorKind.TIMEOUT, attempt, max_retries) is allowed
+
+
+@pytest.mark.parametrize("kind", ErrorKind)
+def test_a_remote_run_is_resumed_twenty_times_after_what_says_nothing_of_its_end(kind: ErrorKind) -> None:
+    assert may_resume(kind, MAX_RESUMES) == (kind in RESUMABLE)
+    assert not may_resume(kind, MAX_RESUMES + 1)
+    assert not may_resume(kind, 1, retry_after=MAX_RETRY_AFTER + 1)
 
 
 def test_a_platform_that_asks_for_more_than_an_hour_is_not_called_again() -> None:

@@ -1,0 +1,137 @@
+"""Keeping the ledger beside the tick: heartbeat, rescue, held runs, backfills, rearming, retention, the lookout."""
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from time import monotonic
+from typing import Final, TypeAlias
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from backfill import go_on
+from config import PURGE_TASK, Settings
+from core.arming import Surroundings
+from firing import Fired, order_of
+from jobs import Work
+from lookout import Lookout
+from rearm import Rearming
+from rescue import rescue
+from store import backfills, housekeeping, leases, runs
+from store.database import autocommit, is_contention, read_clock, transaction
+
+logger = logging.getLogger("keeper")
+
+LEDGER_SECONDS: Final = 2.0
+BACKFILL_SECONDS: Final = 1.0
+REARM_SECONDS: Final = 5.0
+RETENTION_SECONDS: Final = 60.0
+LOOKOUT_SECONDS: Final = 60.0
+RELEASE_BATCH: Final = 1000
+PURGE_EVERY: Final = timedelta(hours=1)
+PURGE_TIMEOUT: Final = timedelta(minutes=30)
+FROZEN_SECONDS: Final = 5.0
+STUCK_SECONDS: Final = 10.0  # a tick that does not end for so long: this beat does not call itself alive
+
+Commit: TypeAlias = Callable[[Callable[[Connection], Fired]], Fired]
+
+
+class Keeper:
+    """Keeps the ledger in order. `start` does it in threads; each part can be called by itself."""
+
+    def __init__(
+        self, engine: Engine, settings: Settings, beat_id: str, commit: Commit, around: Callable[[], Surroundings]
+    ) -> None:
+        self.engine = engine
+        self.settings = settings
+        self.beat_id = beat_id
+        self.lookout = Lookout(engine)
+        self.rearming = Rearming(engine, settings.timezone)
+        self._commit = commit
+        self._around = around
+        self._contact_since: float | None = None
+        self._begun_at = self._ended_at = monotonic()
+
+    def work(self) -> tuple[Work, ...]:
+        """Name what is to be done beside the tick, and every how many seconds."""
+        return (
+            ("keeping the ledger", LEDGER_SECONDS, self.keep),
+            ("backfill", BACKFILL_SECONDS, self.backfill),
+            ("rearming", REARM_SECONDS, self.rearming.look),
+            ("retention", RETENTION_SECONDS, self.order_purge),
+            ("the lookout", LOOKOUT_SECONDS, lambda: self.lookout.look(self._around().overrides)),
+        )
+
+    # -- how long this beat has reached the ledger -------------------------------------------------
+
+    def tick_begins(self) -> None:
+        """Note contact; a tick that comes late tells of a freeze, which is no contact."""
+        is_frozen = monotonic() - self._begun_at > self.settings.poll_seconds + FROZEN_SECONDS
+        self._begun_at = monotonic()
+        if self._contact_since is None or is_frozen:
+            self._contact_since = self._begun_at
+
+    def tick_ends(self) -> None:
+        """Note that a tick came to its end."""
+        self._ended_at = monotonic()
+
+    def contact_lost(self) -> None:
+        """From here on no lease is judged until a whole one has passed."""
+        self._contact_since = None
+
+    def may_judge_leases(self) -> bool:
+        """True once this beat has reached the ledger for one whole lease, so that an outage fails no healthy run."""
+        return (
+            self._contact_since is not None and monotonic() - self._contact_since >= self.settings.worker_lease_seconds
+        )
+
+    # -- its work ---------------------------------------------------------------------------------
+
+    def keep(self) -> None:
+        """Tell that this beat lives, rescue runs, and let held ones go."""
+        try:
+            if monotonic() - self._ended_at < self.settings.poll_seconds + STUCK_SECONDS:
+                with transaction(self.engine) as tx:
+                    leases.beat_alive(tx, self.beat_id)
+            self.rescue()
+            self.release_held()
+        except SQLAlchemyError as error:
+            if not (isinstance(error, DBAPIError) and is_contention(error)):
+                self.contact_lost()
+            raise
+
+    def rescue(self) -> int:
+        """Move on the runs of lost workers and those past their deadline; return how many."""
+        return rescue(self.engine, judge_leases=self.may_judge_leases())
+
+    def release_held(self) -> int:
+        """Let the oldest held run of each idle row go; return how many."""
+        with transaction(self.engine) as tx:
+            return len(runs.release_held(tx, RELEASE_BATCH))
+
+    def backfill(self) -> int:
+        """Take each open backfill one step on, in a transaction of its own; return how many runs were made."""
+        with autocommit(self.engine) as connection:
+            unfinished = backfills.open_ids(connection)
+        made = 0
+        for each in unfinished:
+            try:
+                made += len(self._commit(partial(go_on, backfill_id=each, around=self._around())).new_runs)
+            except DBAPIError as error:
+                if not is_contention(error):
+                    raise
+                logger.warning("backfill %s meets another session's lock and goes on later", each)
+        return made
+
+    def order_purge(self) -> None:
+        """Where the ledger holds more than RUN_RETENTION_DAYS, enter a run that deletes it, once in `PURGE_EVERY`."""
+        if self.settings.run_retention_days:
+            self._commit(self._purge_run)
+
+    def _purge_run(self, tx: Connection) -> Fired:
+        now = read_clock(tx)
+        before = now - timedelta(days=self.settings.run_retention_days)
+        if not housekeeping.has_runs_before(tx, before) or not leases.take_turn(tx, PURGE_TASK, PURGE_EVERY):
+            return Fired()
+        return Fired(1, runs.insert_runs(tx, [order_of(PURGE_TASK, "system", PURGE_TIMEOUT, now)]))

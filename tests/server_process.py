@@ -89,7 +89,7 @@ class Server:
         """Start on the same data and port, and return when the server answers."""
         if self._process:
             return
-        command = [*_dies_with_its_parent(), *self.command()]
+        command = [*dies_with_its_parent("TERM"), *self.command()]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         for _ in range(int(READY_SECONDS / 0.02)):
@@ -143,7 +143,10 @@ class Server:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
 
 
-def _dies_with_its_parent() -> list[str]:
-    """Prefix a command so that a killed pytest leaves no server behind (Linux; elsewhere nothing)."""
+def dies_with_its_parent(how: str) -> list[str]:
+    """Prefix a command so that a killed pytest leaves nothing behind (Linux; elsewhere nothing). `how`: a signal.
+
+    The parent is the thread that starts it: it must live as long.
+    """
     setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
+    return [setpriv, "--pdeathsig", how, "--"] if setpriv else []

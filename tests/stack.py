@@ -17,6 +17,7 @@ from sqlalchemy import Engine, text
 
 from store import migrate
 from store.database import autocommit, connect, transaction
+from tests.server_process import dies_with_its_parent
 from tests.services import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,7 +66,11 @@ class Stack:
         """Start a Python program of the project; its output goes to <name>.out."""
         with (self.folder / f"{name}.out").open("ab") as out:
             process = subprocess.Popen(
-                [sys.executable, *arguments], cwd=ROOT, env=self.environment, stdout=out, stderr=out
+                [*dies_with_its_parent("KILL"), sys.executable, *arguments],
+                cwd=ROOT,
+                env=self.environment,
+                stdout=out,
+                stderr=out,
             )
         self.processes.append(process)
         return process

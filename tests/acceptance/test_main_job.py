@@ -110,7 +110,7 @@ def test_good_rows_fire_on_time_beside_every_kind_of_broken_row(on_mariadb: Stac
     on_mariadb.wait_for(lambda: on_mariadb.states("good%")["SUCCESS"] >= 3 * len(BROKEN_ROWS), "the good ones", 30)
     late = "TIMESTAMPDIFF(MICROSECOND, scheduled_for, started_at) / 1e6"
     (worst,) = on_mariadb.sql(f"SELECT MAX({late}) AS seconds FROM task_run WHERE task_name LIKE 'good%'")
-    assert float(worst.seconds) < 2
+    assert float(worst.seconds) < 5  # a broken row is tried again every minute: it must not hold its neighbours so long
     errors = {row.name: row.config_error for row in on_mariadb.sql("SELECT name, config_error FROM periodic_task")}
     for n, broken in enumerate(BROKEN_ROWS):
         assert broken.says in (errors[f"bad{n} {broken.name}"] or "")

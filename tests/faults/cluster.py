@@ -26,7 +26,7 @@ from tests.faults import audit
 from tests.faults.checker import Report, Row, check
 from tests.faults.members import PLAIN, Agent, Member, Ports, find_faketime
 from tests.faults.proxy import Mode, Proxy
-from tests.server_process import HOST
+from tests.server_process import HOST, dies_with_its_parent
 from tests.services import MariaDBServer, ValkeyServer
 from tests.stack import ROOT, agent
 
@@ -153,7 +153,7 @@ class Cluster:
             launcher, member.launcher = member.launcher or member.always, ()
             with (self.folder / f"{member.name}.out").open("ab") as out:
                 member.process = subprocess.Popen(
-                    [sys.executable, *launcher, *member.command],
+                    [*dies_with_its_parent("KILL"), sys.executable, *launcher, *member.command],
                     cwd=ROOT,
                     env=member.environment,
                     stdout=out,

@@ -17,24 +17,31 @@ GAP = 0.4  # seconds by which a mutation widens the gap that it opens
 
 
 def publish_before_commit() -> None:
-    """The message goes out before the run is in the ledger: workers find nothing and drop it."""
+    """The message goes out before the run is in the ledger, and counts as sent: workers find nothing and drop it."""
+    from broker import Sender
     from publisher import sendable
+    from store import runs
+    from store.database import autocommit
 
     def commit(original: Any) -> Any:
         def _commit(self: Any, step: Any) -> Any:
-            hand_over = self.publisher.hand_over
-
             def too_early(tx: Any) -> Any:
                 fired = step(tx)
-                hand_over(sendable(run) for run in fired.new_runs if run.ready_at is not None)
-                sleep(GAP)
+                if ready := [sendable(run) for run in fired.new_runs if run.ready_at is not None]:
+                    sender.send(ready)
+                    sleep(GAP)
                 return fired
 
+            sender = Sender(self.app)
             self.publisher.hand_over = lambda _: None
             try:
-                return original(self, too_early)
+                fired = original(self, too_early)
             finally:
                 del self.publisher.hand_over
+                sender.close()
+            with autocommit(self.engine) as connection:
+                runs.mark_queued(connection, [(run.id, 0) for run in fired.new_runs if run.ready_at is not None])
+            return fired
 
         return _commit
 

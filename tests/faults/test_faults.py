@@ -18,7 +18,13 @@ from tests.faults.proxy import Mode
 from tests.faults.torture import Torturer, load, plan
 from tests.stack import ROOT
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.usefixtures("services")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.usefixtures("services"),
+    # Sockets that a proxy resets while its event loop still waits for them.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 @pytest.fixture

@@ -18,7 +18,11 @@ from tests.faults.mutations import MUTATIONS
 from tests.faults.proxy import Mode
 from tests.faults.service_faults import delivered_again
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # as in test_faults
+]
 
 SECONDS = 5
 AT_ONCE = 3

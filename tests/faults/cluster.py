@@ -166,6 +166,15 @@ class Cluster:
         with self._lock:
             member.signal(how)
 
+    def start_by(self, member: Member, *launcher: str) -> None:
+        """Let the very next start of a member be by this launcher, and kill what runs of it now.
+
+        Under the lock: a member that the supervisor has just started by it must not be the one that is killed.
+        """
+        with self._lock:
+            member.launcher = launcher
+            member.signal(signal.SIGKILL)
+
     def hold_down(self, member: Member) -> None:
         """Kill a member and keep it down until `let_up`."""
         with self._lock:

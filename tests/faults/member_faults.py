@@ -69,11 +69,9 @@ def crashed(cluster: Cluster, member: Member | None, dice: random.Random) -> Ite
     """The process is started anew so that it dies at one exact line; where it does not get there, it is killed."""
     hit = of(member)
     point = dice.choice(sorted(TICK if hit in cluster.beats else RUN))
-    hit.launcher = ("-m", "tests.faults.crashing", f"{point}:{dice.randint(1, 6)}")
-    cluster.kill(hit)
+    cluster.start_by(hit, "-m", "tests.faults.crashing", f"{point}:{dice.randint(1, 6)}")
     yield
-    hit.launcher = ()
-    cluster.kill(hit)
+    cluster.start_by(hit)
 
 
 @FAULTS.kind("beat freezes at a crash point", BEAT, BEYOND_LEASE)
@@ -82,8 +80,7 @@ def frozen_at_a_point(cluster: Cluster, member: Member | None, dice: random.Rand
     """With all that it holds: row locks in mid-transaction, a claim whose call never went out."""
     hit = of(member)
     point = dice.choice(sorted(TICK if hit in cluster.beats else RUN))
-    hit.launcher = ("-m", "tests.faults.crashing", f"{point}:{dice.randint(1, 6)}:freeze")
-    cluster.kill(hit)
+    cluster.start_by(hit, "-m", "tests.faults.crashing", f"{point}:{dice.randint(1, 6)}:freeze")
     yield
     hit.launcher = ()
     cluster.kill(hit, signal.SIGCONT if hit.is_stopped else signal.SIGKILL)  # else it would freeze some time later

@@ -206,8 +206,8 @@ def test_rows_in_an_open_transaction_are_told_with_its_session_and_follow_at_com
         f"\nheld {HELD_ROWS} rows for {HELD_SECONDS:g} s: named {named_after:.1f} s after they were due, all owed "
         f"{followed:.1f} s after the commit; lateness of the rest p50 {late[100]:.2f}, max {late[-1]:.2f} s"
     )
-    assert named_after <= 10
-    assert late[-1] < 5
+    assert named_after <= 20
+    assert late[-1] < 10
     assert Counter(run.periodic_task_id for run in ledger.runs()).most_common(1)[0][1] == 1
 
 
@@ -746,7 +746,7 @@ def test_a_half_open_broker_holds_up_neither_a_fire_nor_the_end(ledger: Ledger, 
             time.sleep(1)  # the publisher waits for an answer that never comes
         began = time.monotonic()
         beat.close()
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 6
         assert ledger.states(task) == {"PENDING": 1}
 
 
@@ -825,4 +825,4 @@ def test_a_skewed_clock_of_beat_and_worker_moves_no_fire(
 
     moments(ledger)
     late = [(run.ready_at - run.scheduled_for).total_seconds() for run in ledger.runs()]
-    assert 0 <= min(late) <= max(late) < 5
+    assert 0 <= min(late) <= max(late) < 10

@@ -1,6 +1,7 @@
 """The engine's steps driven by hand over a migrated database: no processes, and time is moved in the rows."""
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -132,7 +133,9 @@ class Ledger:
         return moment
 
     def owe_minutes(self, task_id: int, count: int) -> datetime:
-        """Make an EVERY_MINUTE row owe its last `count` moments; return the first."""
+        """Make an EVERY_MINUTE row owe its last `count` moments; return the first. No other falls due meanwhile."""
+        if (left := 60 - self.now().second) <= 5:
+            time.sleep(left)
         first = self.now().replace(second=0, microsecond=0) - (count - 1) * MINUTE
         self.edit(task_id, next_run_at=first)
         return first

@@ -84,7 +84,7 @@ def fire_manual(tx: Connection, around: Surroundings) -> Fired:
         return Fired()
     now = read_clock(tx)
     refused: Refused = []
-    inserted = runs.insert_fired(tx, [_manual_run(row, now, around) for row in rows], refused)
+    inserted = runs.insert_runs(tx, [_manual_run(row, now, around) for row in rows], refused)  # an error may be long
     _explain(tx, refused, now)
     started = [run.periodic_task_id for run in inserted if run.state is State.PENDING]
     schedules.clear_run_now(tx, [row.id for row in rows], started, now)

@@ -124,3 +124,16 @@ def test_a_queue_that_is_configured_later_repairs_the_row(ledger: Ledger, new_be
     new_beat(task_queues=("gpu",)).arm()
 
     assert ledger.task(task).config_error is None
+
+
+def test_a_skipped_run_keeps_a_long_reason_whole(ledger: Ledger, beat: DatabaseScheduler) -> None:
+    task = ledger.insert(
+        crontab="q" * 255, calendar="QQQ", overlap="no", catch_up="no", task_extra_config="[", run_now=1
+    )
+    beat.arm()
+
+    beat.fire_manual()
+
+    (run,) = ledger.runs()
+    assert len(run.error) > 500
+    assert run.error == f"run_now on a broken row: {ledger.task(task).config_error}"

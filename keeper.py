@@ -38,7 +38,7 @@ Commit: TypeAlias = Callable[[Callable[[Connection], Fired]], Fired]
 
 
 class Keeper:
-    """Keeps the ledger in order. `start` does it in threads; each part can be called by itself."""
+    """Keeps the ledger in order: `work` names the jobs, and each part can be called by itself."""
 
     def __init__(
         self, engine: Engine, settings: Settings, beat_id: str, commit: Commit, around: Callable[[], Surroundings]

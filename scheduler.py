@@ -34,7 +34,7 @@ from store import calendar_days, leases, runs, schedules
 from store.database import AnyRow, autocommit, connect, in_words, is_contention, read_clock, transaction
 from store.schedules import ERROR_CHARS
 from trouble import Trouble
-from watchdog import Watchdog
+from watchdog import LOOK_SECONDS, Watchdog
 
 logger = logging.getLogger("scheduler")
 
@@ -77,7 +77,11 @@ class DatabaseScheduler(Scheduler):
         self.keeper = Keeper(self.engine, self.settings, self.beat_id, self._commit, lambda: self.surroundings)
         self.jobs = [
             Job(name, every, work, told=lambda: self._trouble.lasts)
-            for name, every, work in (*self.keeper.work(), ("looking back", LOOK_BACK_SECONDS, self.look_back))
+            for name, every, work in (
+                *self.keeper.work(),
+                ("looking back", LOOK_BACK_SECONDS, self.look_back),
+                ("the watchdog", LOOK_SECONDS, self.watchdog.look),
+            )
         ]
 
     # -- Celery Beat's interface ------------------------------------------------------------------
@@ -90,7 +94,6 @@ class DatabaseScheduler(Scheduler):
     def tick(self, *_: Any, **__: Any) -> float:
         """Do what is due and return the seconds to sleep. Raises nothing: an exception here would end beat."""
         self.publisher.start()
-        self.watchdog.start()
         for job in self.jobs:
             job.start()
         try:

@@ -1,19 +1,17 @@
-"""What stands still without an error: due rows that are held, and queues from which nobody takes. A thread of beat."""
+"""What stands still without an error: due rows that are held, and queues from which nobody takes. A job of beat."""
 
 import logging
 from dataclasses import dataclass
-from threading import Event, Thread
 from time import monotonic
 from typing import Final
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from blocked import HeldRowsWatch
 from broker import HIGHEST, LOWEST, Sender
 from config import Settings
 from store import leases, notices
-from store.database import autocommit, connect, in_words, transaction
+from store.database import autocommit, connect, transaction
 from store.notices import StalledQueue
 from trouble import Trouble
 
@@ -34,7 +32,7 @@ class Front:
 
 
 class Watchdog:
-    """Looks every two seconds, on connections of its own. `start` runs it in a thread."""
+    """Looks on connections of its own; beat makes a job of `look`, every LOOK_SECONDS."""
 
     def __init__(self, settings: Settings, sender: Sender) -> None:
         self.settings = settings
@@ -46,35 +44,20 @@ class Watchdog:
         self._fronts: dict[str, Front] = {}
         self._published = False
         self._trouble = Trouble(logger, "every queue with a message is served again")
-        self._stopping = Event()
-        self._thread: Thread | None = None
-
-    def start(self) -> None:
-        """Begin looking in the background."""
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = Thread(target=self._loop, name="watchdog", daemon=True)
-            self._thread.start()
 
     def close(self) -> None:
-        """Stop looking; does not wait for a look that is under way."""
-        self._stopping.set()
+        """Let go of the connections."""
         self.engine.dispose()
 
-    def _loop(self) -> None:
-        looks = [self.look_at_queues]
+    def look(self) -> None:
+        """Look at the queues and at held rows. Raises SQLAlchemyError while the ledger is away."""
+        try:
+            self.look_at_queues()
+        except self.sender.errors as error:
+            logger.debug("no look while the broker is away, which the publisher tells: %s", error)
+            self.sender.close()
         if self.engine.dialect.name != "sqlite":
-            looks.append(self.held_rows.look)
-        while not self._stopping.wait(LOOK_SECONDS):
-            for look in looks:
-                try:
-                    look()
-                except SQLAlchemyError as error:
-                    logger.debug("no look while the ledger is away, which beat tells: %s", in_words(error))
-                except self.sender.errors as error:
-                    logger.debug("no look while the broker is away, which the publisher tells: %s", error)
-                    self.sender.close()
-                except Exception:  # the edge of the thread: a watchdog that died says nothing, like one that is content
-                    logger.exception("a look failed")
+            self.held_rows.look()
 
     def look_at_queues(self) -> None:
         """Find queues that stand still, and tell of them in the log and in `scheduler_state`."""

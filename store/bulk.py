@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, func, text, update
+from sqlalchemy import Connection, Table, TextClause, bindparam, func, text, update
 
 from store.database import largest_statement
 
@@ -35,35 +35,33 @@ def update_by_id(
         statement = update(table).where(table.c.id == bindparam("row_id")).values(values)
         tx.execute(statement, [{"row_id": row["id"], **{f"new_{n}": row[n] for n in types}} for row in rows])
         return
-    values_as_json = json.dumps([[row["id"], *(plain(row[n]) for n in types)] for row in rows], ensure_ascii=False)
-    if not fits(tx, values_as_json) and len(rows) > 1:
-        middle = len(rows) // 2
-        update_by_id(tx, table, rows[:middle], types, kept_if_none)
-        update_by_id(tx, table, rows[middle:], types, kept_if_none)
-        return
     values_of = {name: f"COALESCE(v.`{name}`, t.`{name}`)" if name in kept_if_none else f"v.`{name}`" for name in types}
     assignments = ", ".join(f"t.`{name}` = {value}" for name, value in values_of.items())
-    tx.execute(
-        text(
-            # Only names of tables and columns from our own code are put into the text.
-            f"UPDATE {json_table('rows', {'id': 'BIGINT', **types})} v "
-            # In a small table the optimizer would rather scan, and a scan locks and waits for every row.
-            f"STRAIGHT_JOIN {table.name} t FORCE INDEX (PRIMARY) ON t.id = v.id SET {assignments}"
-        ),
-        {"rows": values_as_json},
+    # Only names of tables and columns from our own code are put into the text.
+    joined = text(
+        f"UPDATE {json_table({'id': 'BIGINT', **types})} v "
+        # In a small table the optimizer would rather scan, and a scan locks and waits for every row.
+        f"STRAIGHT_JOIN {table.name} t FORCE INDEX (PRIMARY) ON t.id = v.id SET {assignments}"
     )
+    send_rows(tx, joined, [[row["id"], *(row[name] for name in types)] for row in rows])
 
 
-def fits(connection: Connection, parameter: str) -> bool:
-    """True where a statement with this parameter is surely within max_allowed_packet."""
-    limit = largest_statement(connection)
-    return limit is None or BYTES_A_CHARACTER * len(parameter) <= limit
+def send_rows(tx: Connection, statement: TextClause, rows: Sequence[Sequence[Any]]) -> None:
+    """Run a statement over `json_table`, in as many parts as max_allowed_packet asks for."""
+    parameter = json.dumps([[plain(value) for value in row] for row in rows], ensure_ascii=False)
+    limit = largest_statement(tx)
+    if len(rows) == 1 or limit is None or BYTES_A_CHARACTER * len(parameter) <= limit:
+        tx.execute(statement, {"rows": parameter})
+        return
+    middle = len(rows) // 2
+    send_rows(tx, statement, rows[:middle])
+    send_rows(tx, statement, rows[middle:])
 
 
-def json_table(parameter: str, types: Mapping[str, str]) -> str:
-    """Write a bound JSON array of arrays as a table with these columns, in this order."""
+def json_table(types: Mapping[str, str]) -> str:
+    """Write the parameter `rows`, a JSON array of arrays, as a table with these columns, in this order."""
     columns = ", ".join(f"`{name}` {sql} PATH '$[{i}]'" for i, (name, sql) in enumerate(types.items()))
-    return f"JSON_TABLE(:{parameter}, '$[*]' COLUMNS ({columns}))"
+    return f"JSON_TABLE(:rows, '$[*]' COLUMNS ({columns}))"
 
 
 def plain(value: Any) -> Any:

@@ -1,6 +1,5 @@
 """Queries on `task_run`, the ledger. Every state change is one guarded UPDATE."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
@@ -13,7 +12,7 @@ from uuid_utils import uuid7
 
 from core.lifecycle import Origin, State, leading_to
 from models import TaskRun
-from store.bulk import fits, json_table, plain
+from store.bulk import json_table, send_rows
 from store.database import AnyRow, is_duplicate, is_refused, utc_now
 
 TABLE: Table = TaskRun.__table__  # type: ignore[assignment]
@@ -122,7 +121,7 @@ def insert_fired(tx: Connection, runs: Sequence[NewRun], refused: Refused | None
     """
     if tx.dialect.name == "sqlite":
         return insert_runs(tx, runs, refused)
-    return _insert_new(tx, runs, lambda batch: _write_fired(tx, batch), refused)
+    return _insert_new(tx, runs, lambda batch: send_rows(tx, _INSERT_FIRED, [*map(_fired_values, batch)]), refused)
 
 
 #: What of a run is sent; VARCHAR and not TEXT keeps MariaDB's temporary table in memory.
@@ -143,20 +142,9 @@ _fired_values = attrgetter(*_FIRED_TYPES)
 _INSERT_FIRED = text(
     f"INSERT INTO task_run (task_name, config, {', '.join(_FIRED_TYPES)}) "  # noqa: S608 - names from our own code only
     f"SELECT t.name, COALESCE(t.task_extra_config, '{{}}'), {', '.join(f'v.{name}' for name in _FIRED_TYPES)} "
-    f"FROM {json_table('rows', _FIRED_TYPES)} v "
+    f"FROM {json_table(_FIRED_TYPES)} v "
     "STRAIGHT_JOIN periodic_task t FORCE INDEX (PRIMARY) ON t.id = v.periodic_task_id"
 )
-
-
-def _write_fired(tx: Connection, runs: Sequence[NewRun]) -> None:
-    """Send the rows, in as many statements as max_allowed_packet asks for."""
-    rows = json.dumps([[plain(value) for value in _fired_values(run)] for run in runs], ensure_ascii=False)
-    if fits(tx, rows) or len(runs) == 1:
-        tx.execute(_INSERT_FIRED, {"rows": rows})
-        return
-    middle = len(runs) // 2
-    _write_fired(tx, runs[:middle])
-    _write_fired(tx, runs[middle:])
 
 
 def _insert_new(

@@ -69,10 +69,11 @@ def dying(point: Point, nth: int, die: Callable[[], None]) -> Callable[[Any], An
             is_last = next(calls) == nth
             if is_last and not point.after:
                 die()
-            result = function(*args, **kwargs)
-            if is_last and point.after:
-                die()
-            return result
+            try:
+                return function(*args, **kwargs)
+            finally:  # a call that raises has been made too
+                if is_last and point.after:
+                    die()
 
         return call
 

@@ -49,6 +49,11 @@ migrate: $(RUN) ## Bring the database of DATABASE_URL to the newest schema
 test: $(DEV) packages lint ## Everything: lint, types and every test (installs MariaDB and the rest when root)
 	@$(VENV_PYTHON) -m pytest $(PYTEST)
 
+.PHONY: test-providers
+test-providers: $(DEV) packages ## The adapters against real servers, installed under data/ (no part of `make test`)
+	@$(VENV_PYTHON) -m tests.providers.environments
+	@$(VENV_PYTHON) -m pytest tests/providers
+
 .PHONY: quick
 quick: $(DEV) ## Lint, types and the tests that take no long-running processes
 	@$(MAKE) --no-print-directory lint
@@ -64,6 +69,10 @@ lint: $(DEV) ## ruff check, ruff format --check, mypy --strict
 fmt: $(DEV) ## Format, and mend what ruff can mend
 	@$(VENV_PYTHON) -m ruff check --fix .
 	@$(VENV_PYTHON) -m ruff format .
+
+.PHONY: openapi
+openapi: $(DEV) ## Write docs/openapi.json anew from the code
+	@$(VENV_PYTHON) -m api.documents
 
 .PHONY: bench
 bench: $(BENCH) packages ## Measure beside the rivals, into bench/out/; FULL=1: all, up to a million rows

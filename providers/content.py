@@ -34,6 +34,14 @@ def parse_json(text: str, source: str) -> Any:
         raise AgentError(ErrorKind.PROTOCOL, f"{source} did not answer in JSON{began}") from error
 
 
+def parse_object(text: str, source: str) -> Mapping[str, Any]:
+    """Like `parse_json`, for what must be an object."""
+    value = parse_json(text, source)
+    if not isinstance(value, Mapping):
+        raise AgentError(ErrorKind.PROTOCOL, f"{source} sent JSON that is no object: {excerpt(text)}")
+    return value
+
+
 def encode_json(value: Any) -> bytes:
     """Write a request body. Raises AgentError INVALID for what JSON or UTF-8 cannot carry."""
     try:
@@ -70,6 +78,54 @@ def plain_text(content: Any) -> str:
             return text
         case _:
             return ""
+
+
+def text_of(answer: Any) -> str:
+    """Any answer as text: text as it is, message blocks as their text, other data as JSON; null and empties: none."""
+    if isinstance(answer, str):
+        return answer
+    blocks = answer if isinstance(answer, list) else [answer]
+    if blocks and all(isinstance(block, Mapping) and block.get("type") == "text" for block in blocks):
+        return plain_text(answer)
+    return "" if answer in (None, [], {}) else json_text(answer)
+
+
+def outputs_text(outputs: Any, key: str | None, source: str) -> str:
+    """A workflow's outputs as text: the one named `key`, or of a single one its text, of several their JSON.
+
+    Empty where they are. Raises AgentError PROTOCOL where there is no output of that name.
+    """
+    if key is not None:
+        if isinstance(outputs, Mapping) and key in outputs:
+            return text_of(outputs[key])
+        names = ", ".join(sorted(outputs)) if isinstance(outputs, Mapping) and outputs else "none"
+        raise AgentError(ErrorKind.PROTOCOL, f"{source}: the run has no output {key!r}; it has {names}")
+    if not isinstance(outputs, Mapping):
+        return text_of(outputs)
+    texts = [text_of(value) for value in outputs.values()]
+    if not any(text.strip() for text in texts):
+        return ""
+    return texts[0] if len(texts) == 1 else json_text(outputs)
+
+
+def dig(data: Any, path: str | None, *, default: Any = None) -> Any:
+    """What stands at `choices.0.text`, or the default; nothing stands at no path."""
+    if not path:
+        return default
+    for step in path.split("."):
+        match data:
+            case Mapping() if step in data:
+                data = data[step]
+            case list() if step.isdecimal() and int(step) < len(data):
+                data = data[int(step)]
+            case _:
+                return default
+    return data
+
+
+def unless_zero(usage: Usage) -> Usage:
+    """The tokens, from a platform that writes 0 for what it did not count: all zero means unknown."""
+    return usage if usage.input_tokens or usage.output_tokens else Usage()
 
 
 def without_reasoning(text: str) -> str:

@@ -6,7 +6,7 @@ Adapters ask their platform's rules first and these tables after. Nothing here s
 import math
 import re
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple
@@ -68,6 +68,7 @@ _WORDS: Final = {
     ErrorKind.UNAVAILABLE: "not available; the run may have begun there",
     ErrorKind.REMOTE_FAILED: "the run failed there",
     ErrorKind.PROTOCOL: "not an answer this platform gives",
+    ErrorKind.OUTCOME_UNKNOWN: "it gave up waiting; the run may go on there",
 }
 
 #: Every exception of httpx. After a connection stands we cannot know what ran, so silence is OUTCOME_UNKNOWN.
@@ -111,6 +112,19 @@ class Remark(NamedTuple):
     message: str
 
 
+class Refusal(NamedTuple):
+    """What an HTTP answer that is no success shows to a platform's own rule."""
+
+    status: int
+    code: str
+    message: str
+    retry_after: float | None
+
+
+#: A platform's own rule: the kind of a refusal, or None where the table decides.
+Judge = Callable[[Refusal], ErrorKind | None]
+
+
 def remark(body: Any, text: str = "") -> Remark:
     """Find code and sentence in the shapes that platforms use; else the raw text is the sentence."""
     if not isinstance(body, Mapping):
@@ -143,13 +157,20 @@ def kind_of(status: int | None, code: str = "") -> ErrorKind:
 
 
 def classify(
-    status: int, headers: Mapping[str, str], body: Any, text: str, *, source: str, now: datetime
+    status: int,
+    headers: Mapping[str, str],
+    body: Any,
+    text: str,
+    *,
+    source: str,
+    now: datetime,
+    judge: Judge | None = None,
 ) -> AgentError:
     """Make the AgentError of an HTTP answer that is no success. `body` is its JSON, or None."""
     said = remark(body, text)
-    kind = kind_of(status, said.code)
-    words = _WORDS[kind]
     wait = retry_after(headers, now)
+    kind = (judge and judge(Refusal(status, said.code, said.message, wait))) or kind_of(status, said.code)
+    words = _WORDS[kind]
     if wait is not None and wait > LONGEST_WAIT:
         words += f"; it asks for a wait of {wait:.0f} s"
         kind, wait = (ErrorKind.QUOTA if kind is ErrorKind.THROTTLED else kind), LONGEST_WAIT

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -24,7 +24,8 @@ import httpx
 from httpx_sse import EventSource, ServerSentEvent, SSEError
 
 from core.outcome import AgentError, AgentRequest, ErrorKind
-from providers import failures
+from providers import failures, registry
+from providers.addresses import GuardedTransport
 from providers.base import CallContext, Endpoint
 from providers.content import decode_json, encode_json
 
@@ -64,11 +65,16 @@ def shared_ssl_context() -> ssl.SSLContext:
     return context
 
 
-def client_for(endpoint: Endpoint, ssl_context: ssl.SSLContext | None = None) -> httpx.AsyncClient:
-    """A client for one call; close it with `async with`. It gives the endpoint's key to no other origin."""
-    transport = httpx.AsyncHTTPTransport(
-        verify=ssl_context or shared_ssl_context(),
-        trust_env=False,
+def client_for(
+    endpoint: Endpoint, ssl_context: ssl.SSLContext | None = None, *, allowed_networks: Sequence[str] = ()
+) -> httpx.AsyncClient:
+    """A client for one call; close it with `async with`. It gives the endpoint's key to no other origin.
+
+    `allowed_networks`: ENDPOINT_ALLOWED_NETWORKS, open though `providers.addresses` refuses them otherwise.
+    """
+    transport = GuardedTransport(
+        allowed=allowed_networks,
+        ssl_context=ssl_context or shared_ssl_context(),
         limits=httpx.Limits(max_connections=4, max_keepalive_connections=1),
         retries=1,  # of connecting only
         socket_options=_KEEPALIVE,
@@ -83,14 +89,16 @@ def client_for(endpoint: Endpoint, ssl_context: ssl.SSLContext | None = None) ->
 
 
 class _EndpointKey(httpx.Auth):
-    """The endpoint's key as a bearer token, sent only where the endpoint's own base_url points."""
+    """The endpoint's key in its platform's header, sent only where the endpoint's own base_url points."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._key, self._base_url = endpoint.api_key.strip(), endpoint.base_url.strip()
+        self._header = registry.key_header(endpoint.provider)
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         if self._key and self._base_url and origin(request.url) == origin(httpx.URL(self._base_url)):
-            request.headers.setdefault("authorization", f"Bearer {self._key}")
+            presented = f"Bearer {self._key}" if self._header == registry.BEARER_HEADER else self._key
+            request.headers.setdefault(self._header, presented)
         yield request
 
 
@@ -122,9 +130,16 @@ def below(base: httpx.URL, *segments: str) -> httpx.URL:
     for segment in segments:
         if segment.strip() in {"", ".", ".."}:
             raise AgentError(ErrorKind.CONFIG, f"{segment!r} cannot stand in an address; check the ids of the task")
-    path = base.path.rstrip("/") + "".join(f"/{quote(segment, safe='')}" for segment in segments)
-    query = base.query
-    return base.copy_with(raw_path=path.encode() + (b"?" + query if query else b""))
+    path, _, query = base.raw_path.decode("ascii").partition("?")
+    path = path.rstrip("/") + "".join(f"/{quote(segment, safe='')}" for segment in segments)
+    return base.copy_with(raw_path=(f"{path}?{query}" if query else path).encode("ascii"))
+
+
+def below_version(base: httpx.URL, *segments: str) -> httpx.URL:
+    """The URL of a path below a base's `/v1`, or below the version that the base already ends in."""
+    last = base.path.rstrip("/").rpartition("/")[2]
+    is_versioned = last[:1] == "v" and last[1:].isdecimal()
+    return below(base, *([] if is_versioned else ["v1"]), *segments)
 
 
 @asynccontextmanager
@@ -138,10 +153,12 @@ async def exchange(
     content: bytes | None = None,
     headers: Mapping[str, str] | None = None,
     idle: float | None = None,
+    judge: failures.Judge | None = None,
 ) -> AsyncIterator[httpx.Response]:
     """Send one request of a run; give the unread answer if its status is 2xx. Raises AgentError, and only that.
 
     `idle` is the longest silence to bear, by default the whole timeout: a blocking call is silent all the time.
+    `judge` is the platform's own rule for what is no success; the usual table decides what it leaves open.
     """
     source = origin(url)
     response: httpx.Response | None = None
@@ -155,7 +172,7 @@ async def exchange(
     try:
         async with context.client.stream(method, url, content=content, headers=sent, timeout=timeout) as response:
             if not response.is_success:
-                raise await _refusal(response, source)
+                raise await _refusal(response, source, judge)
             yield response
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict) as error:
         raise _annotated(failures.from_exception(error, source=source), response, request) from error
@@ -223,7 +240,7 @@ def request_id(response: httpx.Response, request: AgentRequest) -> str | None:
     return next((value[:200] for value in found if value and value != request.run_id), None)
 
 
-async def _refusal(response: httpx.Response, source: str) -> AgentError:
+async def _refusal(response: httpx.Response, source: str, judge: failures.Judge | None) -> AgentError:
     """Make the AgentError of a status that is no success. The body helps; a slow or broken one must not hide it."""
     body = bytearray()
     try:
@@ -240,7 +257,7 @@ async def _refusal(response: httpx.Response, source: str) -> AgentError:
     except AgentError:
         parsed = None
     now = datetime.now(UTC)
-    return failures.classify(response.status_code, response.headers, parsed, text, source=source, now=now)
+    return failures.classify(response.status_code, response.headers, parsed, text, source=source, now=now, judge=judge)
 
 
 def _checked(headers: Mapping[str, str], endpoint: Endpoint) -> dict[str, str]:

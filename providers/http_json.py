@@ -14,7 +14,7 @@ import httpx
 from core.outcome import AgentError, AgentRequest, AgentResult, ErrorKind, RemoteHandle
 from providers import failures
 from providers.base import CallContext
-from providers.content import decode_json, encode_json, excerpt, join_surrogates, json_text, plain_text
+from providers.content import decode_json, dig, encode_json, excerpt, join_surrogates, json_text, text_of
 from providers.http import base_of, exchange, origin, read, request_id
 from providers.options import TEXT, Rules, check
 
@@ -183,45 +183,20 @@ def _filled(template: Any, values: Mapping[str, Any]) -> Any:
 def _answer(request: AgentRequest, body: str, response: httpx.Response, source: str) -> tuple[str, Any]:
     """The answer as text and as data. Raises AgentError for an error inside it."""
     data = _parsed(request, body, response, source)
-    if fault := _dig(data, request.options.get("error_path"), default=None):
+    if fault := dig(data, request.options.get("error_path"), default=None):
         said = (
             fault if isinstance(fault, Mapping) else {"message": fault if isinstance(fault, str) else json_text(fault)}
         )
         raise failures.remote_error(said, json_text(fault), source=source)
     path = request.options.get("result_path")
-    found = _dig(data, path, default=_MISSING) if path else data
+    found = dig(data, path, default=_MISSING) if path else data
     if found is not _MISSING:
-        return _as_text(found), found
+        return text_of(found), found
     if path:
         raise AgentError(
             ErrorKind.PROTOCOL, f"{source}: the answer has nothing at result_path {path!r}; it began: {excerpt(body)}"
         )
     return body.strip(), None
-
-
-def _as_text(answer: Any) -> str:
-    """Text as it is, message blocks as their text, other data as JSON; null and empties are no answer."""
-    if isinstance(answer, str):
-        return answer
-    blocks = answer if isinstance(answer, list) else [answer]
-    if blocks and all(isinstance(block, Mapping) and block.get("type") == "text" for block in blocks):
-        return plain_text(answer)
-    return "" if answer in (None, [], {}) else json_text(answer)
-
-
-def _dig(data: Any, path: str | None, *, default: Any) -> Any:
-    """What stands at `choices.0.text`, or the default; nothing stands at no path."""
-    if not path:
-        return default
-    for step in path.split("."):
-        match data:
-            case Mapping() if step in data:
-                data = data[step]
-            case list() if step.isdecimal() and int(step) < len(data):
-                data = data[int(step)]
-            case _:
-                return default
-    return data
 
 
 def _parsed(request: AgentRequest, body: str, response: httpx.Response, source: str) -> Any:

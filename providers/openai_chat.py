@@ -27,7 +27,7 @@ from providers.content import (
     read_usage,
     without_reasoning,
 )
-from providers.http import base_of, below, events, exchange, is_event_stream, origin, read, request_id
+from providers.http import base_of, below_version, events, exchange, is_event_stream, origin, read, request_id
 from providers.options import COUNT, FLAG, NUMBER, TEXT, Rules, check
 
 AFTER_FINISH_SECONDS: Final = 5.0  # the answer is whole; only the token counts are still to come
@@ -87,7 +87,7 @@ class OpenAIChat:
         """Make one attempt: one system and one user message, no history."""
         if request.conversation_id is not None:
             raise AgentError(ErrorKind.CONFIG, f"{self.name} keeps no conversations; set conversation to 'new'")
-        url = _completions_url(base_of(context.endpoint))
+        url = below_version(base_of(context.endpoint), "chat", "completions")
         idle = request.options.get("idle_timeout")
         async with exchange(context, request, "POST", url, json=_body(request), idle=idle) as response:
             if is_event_stream(response):
@@ -104,12 +104,6 @@ class OpenAIChat:
     async def cancel(self, context: CallContext, handle: RemoteHandle) -> bool:
         """There is no call for it: the model stops when its connection is closed."""
         return False
-
-
-def _completions_url(base: httpx.URL) -> httpx.URL:
-    last = base.path.rstrip("/").rpartition("/")[2]
-    versioned = last[:1] == "v" and last[1:].isdecimal()
-    return below(base, *([] if versioned else ["v1"]), "chat", "completions")
 
 
 def _body(request: AgentRequest) -> dict[str, Any]:

@@ -12,17 +12,32 @@ if TYPE_CHECKING:
     from providers.base import Provider
 
 
+BEARER_HEADER: Final = "authorization"
+
+
 class Entry(NamedTuple):
-    """Where an adapter lives, and the kinds of task it runs."""
+    """Where an adapter lives, the kinds of task it runs, and the header that carries its endpoints' keys."""
 
     module: str
     attribute: str
     kinds: frozenset[str]
+    key_header: str = BEARER_HEADER
+    """It carries `Bearer <key>`, any other header the bare key."""
 
 
 PROVIDERS: Final[Mapping[str, Entry]] = {
     "agent_platform": Entry("providers.agent_platform", "AgentPlatform", frozenset({"agent", "workflow"})),
     "openai_chat": Entry("providers.openai_chat", "OpenAIChat", frozenset({"agent"})),
+    "openai_responses": Entry("providers.openai_responses", "OpenAIResponses", frozenset({"agent"})),
+    "anthropic": Entry("providers.anthropic", "Anthropic", frozenset({"agent"}), "x-api-key"),
+    "a2a": Entry("providers.a2a", "A2A", frozenset({"agent"})),
+    "dify": Entry("providers.dify", "Dify", frozenset({"agent", "workflow"})),
+    "coze": Entry("providers.coze", "Coze", frozenset({"agent", "workflow"})),
+    "fastgpt": Entry("providers.fastgpt", "FastGPT", frozenset({"agent", "workflow"})),
+    "langgraph": Entry("providers.langgraph", "LangGraph", frozenset({"agent", "workflow"}), "x-api-key"),
+    "n8n": Entry("providers.n8n", "N8n", frozenset({"agent", "workflow"}), "x-n8n-api-key"),
+    "flowise": Entry("providers.flowise", "Flowise", frozenset({"agent", "workflow"})),
+    "nexusai": Entry("providers.nexusai", "NexusAI", frozenset({"agent", "workflow"})),
     "http_json": Entry("providers.http_json", "HttpJson", frozenset({"agent", "workflow", "http"})),
 }
 
@@ -38,6 +53,12 @@ def get(name: str) -> "Provider":
 def kinds(name: str) -> frozenset[str]:
     """The kinds of task that this platform runs. Raises AgentError CONFIG."""
     return _entry(name).kinds
+
+
+def key_header(name: str) -> str:
+    """The header that carries the key of an endpoint of this platform; the usual one where nobody knows it."""
+    entry = PROVIDERS.get(name)
+    return entry.key_header if entry else BEARER_HEADER
 
 
 def check(name: str, kind: str, options: Mapping[str, Any]) -> None:

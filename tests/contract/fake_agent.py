@@ -7,6 +7,7 @@ every dialect meets every fault.
 import asyncio
 import json
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -42,14 +43,24 @@ class Received:
     def json(self) -> Any:
         return json.loads(self.body or b"null")
 
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The JSON object it carries; empty where it carries none, or a form."""
+        found = self.json if self.body.startswith(b"{") else None
+        return found if isinstance(found, dict) else {}
+
 
 @dataclass
 class FakeAgent:
     fault: str = "ok"
     scripted: Answer | None = None
     """Answer this, whatever is asked."""
+    script: Callable[[Received], Answer | None] | None = None
+    """Answer so; where it says None, as the dialect would."""
     requests: list[Received] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a run is asked for, after what only prepares it."""
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a caller closes its connection before the answer is complete."""
     url: str = ""
@@ -86,17 +97,18 @@ class FakeAgent:
             writer.close()
 
     async def _reply(self, received: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if received.path.endswith("/runs/cancel"):
-            self.cancelled.append(received.path)
-            return _whole(writer, 200, b"{}")
-        if received.path.endswith("/chat/threads"):
-            return _whole(writer, 200, b'{"thread_id": "thread-1", "metadata": {}}')
+        scripted = self.scripted or (self.script and self.script(received))
+        answer = scripted or answers(received.path, received.fields, self.fault)
+        if answer is not None and answer.role != "answer":
+            if answer.role == "cancel":
+                self.cancelled.append(received.path)
+            return _whole(writer, answer.status, b"".join(answer.frames))
+        self.asked.set()
         if self.fault == "slow_refusal":
             _head(writer, 401, {"Content-Type": "text/plain", "Transfer-Encoding": "chunked"})
             await _endlessly(reader, writer, b"no ")
         if self._refused(received, writer):
             return None
-        answer = self.scripted or answers(received.path, received.json or {}, self.fault)
         if answer is None:
             return _whole(writer, 404, b'{"detail": "Not Found"}')
         return await self._transmit(answer, reader, writer)
@@ -123,8 +135,9 @@ class FakeAgent:
             case ["redirect"]:
                 _whole(writer, 302, b"", {"Location": "http://127.0.0.1:9/elsewhere?token=tok-in-url"})
             case ["echo_key"]:
-                credential = received.headers.get("authorization", "")
-                said = f"bad credential {credential} (that is {credential[7:]}, {credential[7:27]}…)"
+                credential = next((value for value in received.headers.values() if "sk-live-" in value), "")
+                bare = credential.removeprefix("Bearer ")
+                said = f"bad credential {credential} (that is {bare}, {bare[:20]}…)"
                 _whole(writer, 401, json.dumps({"detail": said}).encode(), {"X-Echo": credential})
             case _:
                 return False
@@ -136,7 +149,7 @@ class FakeAgent:
         if self.fault == "reset":
             return writer.transport.abort()
         head = {"Content-Type": answer.content_type, "Transfer-Encoding": "chunked", "X-Request-Id": REQUEST_ID}
-        _head(writer, 200, {**head, "Content-Encoding": answer.content_encoding})
+        _head(writer, answer.status, {**head, "Content-Encoding": answer.content_encoding, **answer.headers})
         for frame in await self._spoiled(answer, reader, writer):
             _chunk(writer, frame)
         if self.fault == "hang_after":

@@ -1,9 +1,12 @@
 """What the adapters' platforms say, in their own shapes: whole answers and errors, before any wire fault. Pure."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from typing import Any, Literal
 
 ANSWER = "日报已生成 ✅ café"
 INPUT_TOKENS, OUTPUT_TOKENS = 11, 7
@@ -17,12 +20,19 @@ class Answer:
     closing: int = 1
     """How many frames at the end prove that the answer is whole."""
     content_encoding: str = "identity"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Further lines of its head."""
+    status: int = 200
+    role: Literal["answer", "preliminary", "cancel"] = "answer"
+    """What only prepares a run meets no fault, and what stops one neither: that is counted."""
 
 
 def refusal(path: str, status: int, code: str) -> bytes:
     message = f"refused with {status}: 拒绝"
-    if path.endswith("/chat/completions"):
+    if path.endswith(("/chat/completions", "/responses")):
         return json.dumps({"error": {"message": message, "type": code, "param": None, "code": code}}).encode()
+    if path.endswith("/v1/messages"):
+        return json.dumps({"type": "error", "error": {"type": code, "message": message}}).encode()
     if status == 422:
         return json.dumps({"detail": [{"loc": ["body", "agent_id"], "msg": message, "type": "missing"}]}).encode()
     return json.dumps({"detail": message, "code": code}, ensure_ascii=False).encode()
@@ -30,8 +40,8 @@ def refusal(path: str, status: int, code: str) -> bytes:
 
 def answers(path: str, body: Any, fault: str) -> Answer | None:
     """What the dialect of this path answers; None where no dialect lives."""
-    for ending, build in _DIALECTS.items():
-        if path.partition("?")[0].endswith(ending):
+    for ending, build in _dialects().items():
+        if re.search(f"{ending}$", path.partition("?")[0]):
             return build(body, fault)
     return None
 
@@ -86,15 +96,15 @@ def _platform_stream(query: str, fault: str) -> Answer:
     return Answer("text/event-stream; charset=utf-8", frames)
 
 
-def _json_answer(body: object, fault: str) -> Answer:
+def json_answer(body: object, fault: str) -> Answer:
     text = {"no_json": "<html><title>Login</title></html>", "wrong_shape": "[1, 2]"}.get(fault)
     return Answer("application/json", [(text or json.dumps(body, ensure_ascii=False)).encode()])
 
 
 def envelope(data: object, fault: str) -> Answer:
     if fault == "error_in_200":
-        return _json_answer({"status": "error", "msg": "处理请求时出错", "data": None, "code": 500}, fault)
-    return _json_answer({"status": "ok", "msg": "操作成功", "code": 200, "data": data}, fault)
+        return json_answer({"status": "error", "msg": "处理请求时出错", "data": None, "code": 500}, fault)
+    return json_answer({"status": "ok", "msg": "操作成功", "code": 200, "data": data}, fault)
 
 
 def _platform_v1(body: dict[str, Any], fault: str) -> Answer:
@@ -124,6 +134,19 @@ def _platform_workflow(body: dict[str, Any], fault: str) -> Answer:
     return envelope(data, fault)
 
 
+def prepared(body: object) -> Answer:
+    """An answer that only prepares a run."""
+    return Answer("application/json", [json.dumps(body, ensure_ascii=False).encode()], role="preliminary")
+
+
+def _thread(body: dict[str, Any], fault: str) -> Answer:
+    return prepared({"thread_id": "thread-1", "metadata": {}})
+
+
+def stopped(body: dict[str, Any], fault: str) -> Answer:
+    return Answer("application/json", [b"{}"], role="cancel")
+
+
 def _openai(body: dict[str, Any], fault: str) -> Answer:
     usage = {"prompt_tokens": INPUT_TOKENS, "completion_tokens": OUTPUT_TOKENS, "total_tokens": 18}
     error = {"error": {"message": "模型崩溃", "type": "server_error", "param": None, "code": None}}
@@ -133,7 +156,7 @@ def _openai(body: dict[str, Any], fault: str) -> Answer:
     if not body["stream"]:
         message = asks if fault == "requires_action" else {"role": "assistant", "content": content_of(fault)}
         whole = {"id": "cmpl-1", "choices": [{"index": 0, "message": message, "finish_reason": reason}], "usage": usage}
-        return _json_answer(error if fault == "error_in_200" else whole, fault)
+        return json_answer(error if fault == "error_in_200" else whole, fault)
 
     def chunk(delta: dict[str, Any], reason: str | None = None) -> bytes:
         return sse("", {"id": "cmpl-1", "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]})
@@ -153,15 +176,18 @@ def _openai(body: dict[str, Any], fault: str) -> Answer:
 
 def _plain(body: dict[str, Any], fault: str) -> Answer:
     if fault == "error_in_200":
-        return _json_answer({"error": {"message": "下游失败"}, "answer": None}, fault)
-    return _json_answer({"answer": content_of(fault), "error": None, "got": body}, fault)
+        return json_answer({"error": {"message": "下游失败"}, "answer": None}, fault)
+    return json_answer({"answer": content_of(fault), "error": None, "got": body}, fault)
 
 
 def _echo(body: dict[str, Any], fault: str) -> Answer:
     return Answer("application/json", [b""]) if fault == "empty" else _plain(body, fault)
 
 
+# By the end of the path, a pattern; the first that fits counts.
 _DIALECTS: dict[str, Callable[[dict[str, Any], str], Answer]] = {
+    "/chat/threads": _thread,
+    "/chat/threads/[^/]+/runs/cancel": stopped,
     "/completion": _platform_v1,
     "/runs/stream": _platform_legacy,
     "/run": _platform_workflow,
@@ -169,3 +195,22 @@ _DIALECTS: dict[str, Callable[[dict[str, Any], str], Answer]] = {
     "/plain": _plain,
     "/echo": _echo,
 }
+
+# Modules with a table of their own, named DIALECTS, which is asked before the one above.
+_MODULES = (
+    "dialects_dify",
+    "dialects_coze",
+    "dialects_fastgpt",
+    "dialects_models",
+    "dialects_a2a",
+    "dialects_langgraph",
+    "dialects_flows",
+)
+
+
+@cache
+def _dialects() -> dict[str, Callable[[dict[str, Any], str], Answer]]:
+    found: dict[str, Callable[[dict[str, Any], str], Answer]] = {}
+    for name in _MODULES:  # not imported above: they need what is defined here
+        found |= import_module(f"tests.contract.{name}").DIALECTS
+    return found | _DIALECTS

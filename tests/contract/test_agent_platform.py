@@ -118,6 +118,14 @@ def test_any_other_path_is_taken_as_it_stands() -> None:
     assert fake.requests[0].path.startswith("/gateway/agents/v1/chat/")
 
 
+@pytest.mark.parametrize("step", ["网关", "%E7%BD%91%E5%85%B3"])
+def test_a_path_may_be_written_in_any_script(step: str) -> None:
+    _, fake = answer_to(replace(STREAMING, base=f"/{step}/agents?v=1"))
+
+    assert fake.requests[0].path.startswith("/%E7%BD%91%E5%85%B3/agents/v1/chat/")
+    assert fake.requests[0].path.endswith("/completion?v=1")
+
+
 def test_a_run_id_that_is_no_uuid_gives_the_same_thread_on_every_attempt() -> None:
     first, _ = answer_to(STREAMING, run_id="manual-1")
     second, _ = answer_to(STREAMING, run_id="manual-1")

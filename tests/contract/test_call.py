@@ -216,7 +216,7 @@ def test_a_timeout_of_the_operating_system_is_not_taken_for_our_deadline() -> No
         ("http://127.0.0.1:9", "密钥", "cannot carry"),
     ],
 )
-@pytest.mark.parametrize("case", CASES[:-1], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [case for case in CASES if case.kind != "http"], ids=lambda case: case.name)
 def test_a_wrong_endpoint_is_told_with_its_mend(case: Case, base: str, key: str, words: str) -> None:
     async def scene() -> AgentError:
         endpoint = Endpoint("prod", case.provider, base, key)
@@ -313,7 +313,7 @@ def test_an_unknown_provider_is_told_with_the_near_miss() -> None:
         registry.get("openai-chat")
     assert refused.value.kind is ErrorKind.CONFIG
 
-    with pytest.raises(AgentError, match="there is agent_platform, http_json, openai_chat"):
+    with pytest.raises(AgentError, match=f"there is {', '.join(sorted(registry.PROVIDERS))}"):
         registry.check("zzz", "agent", {})
 
 

@@ -20,7 +20,9 @@ ROOT = Path(__file__).resolve().parents[2]
 SPOKEN = [
     replace(case, options={}) if case.kind == "http" else case
     for case in CASES
-    if case.name != "platform-legacy" and not case.name.startswith("json")
+    if case.provider in {"agent_platform", "openai_chat", "http_json"}
+    and case.name != "platform-legacy"
+    and not case.name.startswith("json")
 ]
 LABEL = "demo agent"
 

@@ -130,7 +130,7 @@ class Lookout:
         with transaction(self._engine) as tx:
             free = lookout.lock_hints(tx, {row.id: row.next_run_at for row in rows})
             hints = [{"id": row.id, "hint": with_neighbours(row.hint, words[row.id])} for row in free]
-            lookout.write_hints(tx, hints)
+            schedules.set_hints(tx, hints)
         return len(hints)
 
     def _rest(self) -> bool:

@@ -20,9 +20,11 @@ from bench.command import Size
 from bench.figures import Figures, percentiles, show
 from bench.fires import SEED, fire_round
 from bench.services import Bench, clock, lateness, make_due, naive, size_of
-from store import overview
+from core.lifecycle import State
+from store import overview, run_search
 from store.database import autocommit
 from store.housekeeping import first_id_at, purge_runs
+from store.run_search import Wanted
 from tests.stack import Stack
 
 TASKS = 100_000
@@ -101,9 +103,12 @@ def queries(runs: int, tasks: int, oldest: datetime) -> dict[str, Callable[[Conn
         return first_id_at(oldest + timedelta(days=dice.uniform(0, DAYS)))
 
     return {
-        "newest runs": lambda c: overview.runs_before(c, None, 100),
-        "a page of runs, anywhere": lambda c: overview.runs_before(c, anywhere(), 100),
-        "one run": lambda c: overview.run_detail(c, overview.runs_before(c, anywhere(), 1)[0].id),
+        "newest runs": lambda c: run_search.search(c, Wanted(), None, 100),
+        "a page of runs, anywhere": lambda c: run_search.search(c, Wanted(), anywhere(), 100),
+        "one run": lambda c: overview.run_detail(c, run_search.search(c, Wanted(), anywhere(), 1).rows[0].id),
+        "failures, anywhere": lambda c: run_search.search(c, Wanted(states=[State.FAILURE]), anywhere(), 100),
+        "runs of one task": lambda c: run_search.search(c, Wanted(task_id=dice.randint(1, tasks)), None, 100),
+        "facets": lambda c: run_search.facets(c, Wanted()),
         "a page of tasks": lambda c: overview.tasks_after(c, dice.randint(0, tasks), 100),
         "figures of /metrics": lambda c: overview.figures(c, heads=(), beat_age=timedelta(seconds=30)),
     }

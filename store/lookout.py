@@ -9,9 +9,8 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, and_, case, func, or_, select
 
-from core.hints import BESIDE, CROWD, HINT_CHARS
+from core.hints import BESIDE, CROWD
 from core.lifecycle import State
-from store.bulk import update_by_id
 from store.database import AnyRow
 from store.runs import R
 from store.schedules import DUE_INDEX, TABLE, T
@@ -97,11 +96,6 @@ def lock_hints(tx: Connection, moments: Mapping[int, datetime]) -> Sequence[AnyR
         .with_for_update(skip_locked=True)
     ).all()
     return [row for row in found if row.next_run_at == moments[row.id]]
-
-
-def write_hints(tx: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write the column of rows that are locked. Primary key."""
-    update_by_id(tx, TABLE, rows, {"hint": f"VARCHAR({HINT_CHARS})"})
 
 
 def silenced(connection: Connection, after: int, size: int) -> Piece:

@@ -257,9 +257,14 @@ class Cluster:
         )
 
     def settle(self, seconds: float = 60.0) -> bool:
-        """Wait until everything owed is done. False: something is left, and the checker will name it."""
-        give_up_at = time.monotonic() + seconds
-        while self.owed():
+        """Wait until everything owed is done: a full buffer takes its time, one run after the other.
+
+        False: for `seconds` nothing was done though something is left, and the checker will name it.
+        """
+        least, give_up_at = sys.maxsize, 0.0
+        while left := self.owed():
+            if left < least:
+                least, give_up_at = left, time.monotonic() + seconds
             if time.monotonic() > give_up_at:
                 return False
             time.sleep(0.2)

@@ -89,7 +89,7 @@ class Scenario:
 
 SCENARIOS = {
     "publish_before_commit": Scenario(frozenset({"late", "never ended"}), late_at_most=6),
-    "claim_without_compare_and_set": Scenario(frozenset({"final changed"}), deliver_again),
+    "claim_without_compare_and_set": Scenario(frozenset({"final changed", "attempts"}), deliver_again),
     "finish_without_owner": Scenario(
         frozenset({"final changed", "illegal step", "false success"}), cut_off_worker, "work 1", settle=20
     ),

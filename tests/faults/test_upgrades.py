@@ -27,7 +27,7 @@ SCRIPTS: Final = ScriptDirectory.from_config(migrate._config())
 STEPS: Final = [  # the newest first
     (str(script.down_revision), script.revision) for script in SCRIPTS.walk_revisions() if script.down_revision
 ]
-#: A row of each table that no Ledger method fills; a table that a migration adds gets its line here.
+#: A row of each table that no Ledger method fills, in order; a table that a migration adds gets its line here.
 ROWS: Final = {
     "agent_endpoint": "(name, provider, base_url) VALUES ('主', 'agent_platform', 'http://127.0.0.1:1/api')",
     "beat_heartbeat": "(id, started_at, last_tick_at) VALUES ('b1', '2026-01-01', '2026-01-02')",
@@ -36,6 +36,23 @@ ROWS: Final = {
     "scheduler_state": "(name, value, update_time) VALUES ('a', 'b', '2026-01-01')",
     "calendar_day": "(calendar, day, open, note) VALUES ('CN', '2026-02-14', 1, '调休')",
     "backfill": "(periodic_task_id, task_name, from_moment, until_moment) VALUES (1, 'r', '2026-01-01', '2026-01-02')",
+    "agent_limit": "(endpoint, agent, max_concurrency) VALUES ('主', '*', 1)",
+    "budget": "(id, endpoint, amount) VALUES (1, '主', 5)",
+    "budget_use": "(budget_id, run_id, attempt) VALUES (1, 'r1', 1)",
+    "budget_slice": "(budget_id, unit, starts_at, amount, dearest, answers, unknown) "
+    "VALUES (1, 'tokens', '2026-01-01', 1, 1, 1, 0)",
+    "api_user": "(name, role, password_hash) VALUES ('王芳', 'admin', 'x')",
+    "api_token": "(name, digest, role) VALUES ('脚本', 'd', 'viewer')",
+    "api_session": "(digest, user_id, expires_at) VALUES ('d', 1, '2026-01-01')",
+    "api_request": "(digest, body_digest) VALUES ('d', 'e')",
+    "audit_log": "(actor, via, action, subject_kind, subject) VALUES ('王芳', 'sql', 'task.update', 'task', '1')",
+    "bulk_change": "(id, actor, selection, change_to, changed) VALUES ('b', '王芳', '{}', '{}', 1)",
+    "hold": "(scope, reason) VALUES ('everything', '停机')",
+    "notify_channel": "(name, url_env) VALUES ('值班', 'OPS_URL')",
+    "notify_due": "(run_id) VALUES ('r1')",
+    "notify_state": "(channel, subject) VALUES ('值班', '1')",
+    "notify_message": "(channel, event, cause, text, pending, first_at, last_at, tasks, due_at) "
+    "VALUES ('值班', 'failure', 'c', '失败', 1, '2026-01-01', '2026-01-01', '[]', '2026-01-01')",
 }
 BLOCKED_AT_MOST: Final = 2.0
 SLACK: Final = 3.0  # for a busy machine
@@ -70,7 +87,8 @@ def fill(ledger: Ledger) -> None:
     ledger.insert("paused", enabled=0, pause_reason="假期", owner="王芳")
     for task, state in enumerate(State):
         ledger.add_run(state, task_name=f"日报 {state}", periodic_task_id=task)
-    for table in set(inspect(ledger.engine).get_table_names()) & ROWS.keys():
+    tables = inspect(ledger.engine).get_table_names()
+    for table in (name for name in ROWS if name in tables):  # in this order: some refer to rows of others
         ledger.sql(f"INSERT INTO {table} {ROWS[table]}")
 
 

@@ -40,13 +40,15 @@ def armed(task: int) -> dict[str, Any]:
     return {"id": task, "config_error": None, "hint": None, "armed_for": "x", "rearm_at": None, "next_run_at": None}
 
 
-def advanced(task: int, ledger: Ledger) -> dict[str, Any]:
-    return {"id": task, "next_run_at": ledger.now(), "last_run_at": ledger.now(), "run_count": 1, "hint": None}
+def advanced(task: int, ledger: Ledger) -> schedules.Moved:
+    return schedules.Moved(task, ledger.now(), 1)
 
 
 SCHEDULE_WRITES: dict[str, Callable[[Connection, list[int], Ledger], object]] = {
     "set_armed": lambda tx, tasks, _: schedules.set_armed(tx, [armed(task) for task in tasks]),
-    "advance": lambda tx, tasks, ledger: schedules.advance(tx, [advanced(task, ledger) for task in tasks]),
+    "advance": lambda tx, tasks, ledger: schedules.advance(
+        tx, [advanced(task, ledger) for task in tasks], ledger.now()
+    ),
     "clear_run_now": lambda tx, tasks, ledger: schedules.clear_run_now(tx, tasks, tasks, ledger.now()),
     "mark_for_arming": lambda tx, tasks, _: schedules.mark_for_arming(tx, tasks),
     "record_outcome": lambda tx, tasks, _: schedules.record_outcome(tx, "", tasks[0], State.FAILURE),

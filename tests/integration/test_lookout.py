@@ -454,7 +454,7 @@ def test_the_words_of_a_hint_survive_the_columns_type(ledger: Ledger) -> None:
     task = ledger.insert()
     for text in ("字" * 500, "😀" * 500, None):
         with transaction(ledger.engine) as tx:
-            lookout.write_hints(tx, [{"id": task, "hint": text}])
+            schedules.set_hints(tx, [{"id": task, "hint": text}])
             row = {"next_run_at": None, "config_error": None, "armed_for": "x", "rearm_at": None}
             schedules.set_armed(tx, [{"id": task, "hint": text, **row}])
         assert ledger.task(task).hint == text

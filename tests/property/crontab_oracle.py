@@ -131,9 +131,9 @@ def is_known_to_croniter(rule: Rule) -> bool:
     for number, name in (*enumerate(MONTHS, 1), *enumerate(WEEKDAYS)):
         text = text.replace(name, str(number))
     same = any(re.fullmatch(r"(\w+)-\1(/\d+)?", term) for term in text.replace(",", " ").split())
-    days = ((rule.day, set(range(1, 32))), (rule.weekday, set(range(7))))
-    full = any(every <= field.values and not field.text.startswith("*") for field, every in days)
-    return not same and not full and not from_on
+    all_days = set(range(1, 32)) <= rule.day.values and not rule.day.text.startswith("*")
+    all_weekdays = len({day % 7 for day in rule.weekday.values}) == 7 and not rule.weekday.text.startswith("*")
+    return not (same or all_days or all_weekdays or from_on)
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,35 @@
 """Which endpoint a run goes to: by name from `agent_endpoint`, else the default of the settings."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, Final
 
+import credentials
 from config import Settings, read_credential
-from core.outcome import AgentError, ErrorKind
-from core.task_config import AnyConfig, CeleryConfig, HttpConfig
+from core.outcome import AgentError, AgentResult, ErrorKind
+from core.task_config import AgentConfig, AnyConfig, CeleryConfig, HttpConfig, WorkflowConfig
 from providers import registry
 from providers.base import Endpoint
 from providers.options import near_miss
 
 DEFAULT = "default"
+OF_HTTP_TASKS: Final = "http"
+SHORTEST_KEY: Final = 8  # hiding a shorter one everywhere would take ordinary answers apart
+HIDDEN: Final = "***"
+
+
+def name_of(config: AnyConfig) -> str | None:
+    """Name the endpoint whose limits, prices and budgets count for a run; None for a Celery task, which has none."""
+    if isinstance(config, CeleryConfig):
+        return None
+    return config.endpoint or (OF_HTTP_TASKS if isinstance(config, HttpConfig) else DEFAULT)
+
+
+def agent_of(config: AnyConfig) -> str:
+    """Name the agent or workflow that a run asks; empty where there is none."""
+    if isinstance(config, AgentConfig):
+        return config.agent_id
+    return config.workflow_id if isinstance(config, WorkflowConfig) else ""
 
 
 def resolve(config: AnyConfig, known: Mapping[str, Any], settings: Settings) -> Endpoint:
@@ -20,21 +39,43 @@ def resolve(config: AnyConfig, known: Mapping[str, Any], settings: Settings) -> 
         if row is None:
             hint = near_miss(config.endpoint, known) if known else "; enter it in the table agent_endpoint"
             raise AgentError(ErrorKind.CONFIG, f"endpoint {config.endpoint!r} is unknown{hint}")
-        try:
-            key = read_credential(row.credential_env) if row.credential_env else ""
-        except ValueError as error:
-            raise AgentError(ErrorKind.CONFIG, f"endpoint {row.name!r}: {error}") from error
-        if row.credential_env and not key:
-            raise AgentError(
-                ErrorKind.CONFIG, f"endpoint {row.name!r}: the environment variable {row.credential_env} is not set"
-            )
-        return Endpoint(row.name, row.provider, row.base_url, key)
+        return Endpoint(row.name, row.provider, row.base_url, key_of(row, settings))
     if isinstance(config, HttpConfig):
         return Endpoint("http", "http_json", config.url)
     if not settings.agent_api_base_url:
         raise AgentError(ErrorKind.CONFIG, "no endpoint: set AGENT_API_BASE_URL, or name an `endpoint` in the row")
     key = settings.agent_api_key.get_secret_value()
     return Endpoint(DEFAULT, settings.agent_api_provider, settings.agent_api_base_url, key)
+
+
+def key_of(row: Any, settings: Settings) -> str:
+    """Read the key of a row of `agent_endpoint`; empty where it has none. Raises AgentError CONFIG with what to set."""
+    try:
+        if row.credential is not None:
+            return credentials.decrypt(row.credential, name=row.name, base_url=row.base_url, settings=settings)
+        key = read_credential(row.credential_env) if row.credential_env else ""
+    except (ValueError, credentials.CredentialError) as error:
+        raise AgentError(ErrorKind.CONFIG, f"endpoint {row.name!r}: {error}") from error
+    if row.credential_env and not key:
+        raise AgentError(
+            ErrorKind.CONFIG, f"endpoint {row.name!r}: the environment variable {row.credential_env} is not set"
+        )
+    return key
+
+
+def without_key(answer: AgentResult, key: str) -> AgentResult:
+    """Take an endpoint's key out of an answer, where the platform repeats what it was sent."""
+    if len(key) < SHORTEST_KEY:
+        return answer
+    return replace(answer, text=answer.text.replace(key, HIDDEN), data=_without(answer.data, key))
+
+
+def _without(value: Any, key: str) -> Any:
+    if isinstance(value, str):
+        return value.replace(key, HIDDEN)
+    if isinstance(value, Mapping):
+        return {_without(name, key): _without(inner, key) for name, inner in value.items()}
+    return [_without(inner, key) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def what_is_wrong_with_target(config: AnyConfig, known: Mapping[str, Any], settings: Settings) -> str | None:

@@ -1,0 +1,431 @@
+"""Where agents are: python -m scripts.endpoints list | add | set | remove | test | rotate-keys.
+
+A key is read from the terminal or a pipe (--key-stdin), or from an environment variable (--key-from NAME), never from
+the command line, which other users of the machine may read. It is stored encrypted with SECRET_KEY and never shown.
+"""
+
+import argparse
+import asyncio
+import getpass
+import io
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import fields
+from decimal import Decimal, InvalidOperation
+from difflib import get_close_matches
+from time import monotonic
+from typing import Any, Final
+
+import httpx
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+import credentials
+import preflight
+from config import CREDENTIAL_NAME, Settings, SettingsError, get_settings
+from core.budget import TOKENS, AtLimit, Budget, shown
+from core.outcome import AgentError, AgentRequest, AgentResult
+from credentials import CredentialError
+from endpoints import key_of, without_key
+from logger import redact
+from notify import ChannelFault, sealed_anew
+from providers import registry
+from providers.addresses import check_literal
+from providers.base import CallContext, Endpoint
+from providers.call import call
+from providers.http import base_of, client_for, origin
+from scripts.rows import Refused
+from scripts.terminal import table
+from store import budgets, notifications
+from store import endpoints as stored
+from store.database import AnyRow, autocommit, connect, read_clock, transaction
+from store.runs import new_run_id
+
+DONE, FAILED, REFUSED = 0, 1, 2
+TEST_SECONDS: Final = 30.0
+REACH_SECONDS: Final = 10.0
+UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+LIMITS: Final = ("max_concurrency", "requests_per_minute", "tokens_per_minute")
+COLUMNS: Final = ("provider", "base_url", "credential_env", *LIMITS, "input_price", "output_price", "currency")
+
+
+class Failed(Exception):
+    """What was asked for was tried and did not work; the message says why."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what was asked. Exit codes: 0 done, 1 tried and failed, 2 refused."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that has no Chinese must not end the answer
+    given = _parser().parse_args(arguments)
+    try:
+        settings = get_settings()
+        preflight.check_database(settings)
+        engine = connect(settings.database_url, pool_size=1)
+        try:
+            print(given.command(given, engine, settings))
+        finally:
+            engine.dispose()
+    except Failed as error:
+        return _say(str(error), FAILED)
+    except (SettingsError, Refused, CredentialError) as error:
+        return _say(str(error), REFUSED)
+    except AgentError as error:
+        return _say(error.message, REFUSED)
+    except SQLAlchemyError as error:
+        return _say(f"DATABASE_URL cannot be used: {getattr(error, 'orig', error)}", REFUSED)
+    return DONE
+
+
+# -- commands -----------------------------------------------------------------------------------------
+
+
+def show(_given: argparse.Namespace, engine: Engine, _settings: Settings) -> str:
+    """Lay out every endpoint, the limits of its agents and its budgets; of keys only where they come from."""
+    with autocommit(engine) as connection:
+        rows, agents = stored.every(connection), stored.agent_limits(connection)
+        known, now = budgets.every(connection), read_clock(connection)
+        told = [_told(connection, budget, now) for budget in known]
+    head = ("name", "provider", "key", "at once", "req/min", "tok/min", "price in/out", "address")
+    lines = [
+        (row.name, row.provider, _where_key(row), *_limits(row), _price(row), row.base_url)
+        for row in rows
+    ]  # fmt: skip
+    found = [table(head, lines) if lines else "no endpoints but the one of the settings (AGENT_API_BASE_URL)"]
+    if agents:
+        shown_agents = [(row.endpoint, row.agent, *_limits(row)) for row in agents]
+        found.append(table(("endpoint", "agent", "at once", "req/min", "tok/min"), shown_agents))
+    if told:
+        found.append(table(("budget", "of", "amount", "window", "at limit", "spent", "going on", "unknown"), told))
+    return "\n\n".join(found)
+
+
+def _told(connection: Connection, budget: Budget, now: Any) -> tuple[str, ...]:
+    seen = budgets.look(connection, budget, now)
+    of = f"endpoint {budget.endpoint}" if budget.endpoint is not None else f"task {budget.periodic_task_id}"
+    return (
+        str(budget.id), of, f"{shown(budget.amount)} {budget.unit}", f"{budget.window_seconds} s", budget.at_limit,
+        shown(seen.spent), str(seen.going_on), str(budgets.unknown(connection, budget, now)),
+    )  # fmt: skip
+
+
+def add(given: argparse.Namespace, engine: Engine, settings: Settings) -> str:
+    """Enter an endpoint. Raises Refused, CredentialError."""
+    values = _values(given)
+    _check(given.name, values["provider"], values["base_url"], settings)
+    _check_prices(values)
+    values |= _key(given, given.name, values["base_url"], settings)
+    try:
+        with transaction(engine) as tx:
+            stored.add(tx, {"name": given.name, **values})
+            _set_budget(tx, given)
+    except IntegrityError as error:
+        raise Refused(f"endpoint {given.name!r} cannot be entered: {_why(error, given.name)}") from error
+    return f"endpoint {given.name!r} is entered; try it: python -m scripts.endpoints test {given.name}"
+
+
+def change(given: argparse.Namespace, engine: Engine, settings: Settings) -> str:
+    """Change an endpoint, the limits of one of its agents, or its budgets. Raises Refused, CredentialError."""
+    values = _values(given)
+    try:
+        with transaction(engine) as tx:
+            row = _find(tx, given.name)
+            if given.agent is not None:
+                return _limit_agent(tx, given, values)
+            provider, base_url = values.get("provider", row.provider), values.get("base_url", row.base_url)
+            _check(given.name, provider, base_url, settings)
+            _check_prices({**row._asdict(), **values})
+            values |= _key(given, row.name, base_url, settings)
+            if row.credential is not None and "credential" not in values and "base_url" in values:
+                values |= {"credential": _moved_key(row, base_url, settings)}
+            if not (values or given.budget or given.no_budgets):
+                raise Refused("nothing to change; see: python -m scripts.endpoints set --help")
+            if values:
+                stored.change(tx, row.name, values)
+            if given.no_budgets:
+                budgets.remove_of(tx, row.name)
+            _set_budget(tx, given)
+    except IntegrityError as error:
+        raise Refused(f"endpoint {given.name!r} cannot be changed so: {_why(error, given.name)}") from error
+    return f"endpoint {given.name!r} is changed; workers go by it within some seconds"
+
+
+def remove(given: argparse.Namespace, engine: Engine, _settings: Settings) -> str:
+    """Delete an endpoint, the limits of its agents and its budgets. Raises Refused."""
+    with transaction(engine) as tx:
+        row = _find(tx, given.name)
+        stored.remove(tx, row.name)
+        gone = budgets.remove_of(tx, row.name)
+    return f"endpoint {given.name!r} is removed, {gone} budgets with it; tasks that name it get a config_error"
+
+
+def test(given: argparse.Namespace, engine: Engine, settings: Settings) -> str:
+    """Reach an endpoint; with --agent ask it something. Raises Failed, Refused."""
+    with autocommit(engine) as connection:
+        row = _find(connection, given.name)
+    try:
+        endpoint = Endpoint(row.name, row.provider, row.base_url, key_of(row, settings))
+        if given.agent is None:
+            return asyncio.run(_reached(endpoint, settings))
+        began = monotonic()
+        answer = without_key(asyncio.run(_asked(endpoint, given, settings)), endpoint.api_key)
+    except AgentError as error:
+        raise Failed(f"endpoint {row.name!r}: {error.message} ({error.kind})") from error
+    told = {each.name: getattr(answer.usage, each.name) for each in fields(answer.usage)}
+    usage = ", ".join(f"{name} {value}" for name, value in told.items() if value is not None)
+    return f"{answer.text}\n\n{monotonic() - began:.1f} s; {usage or 'it tells no tokens'}"
+
+
+def rotate_keys(_given: argparse.Namespace, engine: Engine, settings: Settings) -> str:
+    """Write every stored key, and every channel's address, anew with today's SECRET_KEY. Safe to repeat.
+
+    Raises Failed where one cannot be read.
+    """
+    anew, broken = 0, []
+    with autocommit(engine) as connection:
+        rows = [row for row in stored.every(connection) if row.credential is not None]
+        for row in rows:
+            try:
+                new = credentials.encrypt_anew(row.credential, settings)
+            except CredentialError as error:
+                broken.append(f"endpoint {row.name!r}: {error}")
+                continue
+            anew += stored.replace_credential(connection, row.name, row.credential, new)
+        channels = [row for row in notifications.channels(connection) if row.url is not None]
+        for row in channels:
+            try:
+                new = sealed_anew(row, settings)
+            except ChannelFault as fault:
+                broken.append(f"channel {row.name!r}: {fault}")
+                continue
+            anew += notifications.replace_url(connection, row.name, row.url, new)
+    done = f"{anew} of {len(rows) + len(channels)} keys are encrypted with SECRET_KEY"
+    if broken:
+        raise Failed("\n".join([done, *broken]))
+    return f"{done}; SECRET_KEY_PREVIOUS may be emptied once every process runs with the new SECRET_KEY"
+
+
+# -- their parts ---------------------------------------------------------------------------------------
+
+
+def _values(given: argparse.Namespace) -> dict[str, Any]:
+    """Name the columns that were given; an empty text means none any more."""
+    found = {name: getattr(given, name, None) for name in COLUMNS}
+    return {name: None if value == "" else value for name, value in found.items() if value is not None}
+
+
+def _find(connection: Connection, name: str) -> AnyRow:
+    row = stored.read(connection, name)
+    if row is None:
+        near = get_close_matches(name, [each.name for each in stored.every(connection)], 1, 0.6)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise Refused(f"agent_endpoint has no endpoint {name!r}{hint}")
+    return row
+
+
+def _check(name: str, provider: str, base_url: str, settings: Settings) -> None:
+    """Refuse what no run could use. Raises AgentError, Refused."""
+    if not name.strip() or len(name) > 64:
+        raise Refused(f"{name!r}: a name has 1 to 64 characters")
+    registry.kinds(provider)
+    check_literal(base_of(Endpoint(name, provider, base_url)), settings.endpoint_allowed_networks)
+
+
+def _check_prices(values: Mapping[str, Any]) -> None:
+    prices = [values.get(name) is not None for name in ("input_price", "output_price", "currency")]
+    if any(prices) and not all(prices):
+        raise Refused("--input-price, --output-price and --currency go together: a cost needs all three")
+
+
+def _key(given: argparse.Namespace, name: str, base_url: str, settings: Settings) -> dict[str, str | None]:
+    """Read the key that was promised, and encrypt it. Raises Refused, CredentialError."""
+    if given.credential_env:
+        if not CREDENTIAL_NAME.fullmatch(given.credential_env):
+            raise Refused(
+                f"--credential-env {given.credential_env!r}: use the name of a variable that ends in _API_KEY"
+            )
+        return {"credential": None}
+    if given.no_key:
+        return {"credential": None, "credential_env": None}
+    if given.key_from is not None:
+        key = os.environ.get(given.key_from, "")
+        where = f"the environment variable {given.key_from}"
+    elif given.key_stdin:
+        key = getpass.getpass(f"Key of {name}: ") if sys.stdin.isatty() else sys.stdin.readline()
+        where = "standard input"
+    else:
+        return {}
+    key = key.strip()
+    if not key:
+        raise Refused(f"{where} holds no key")
+    if not (key.isascii() and key.isprintable()):
+        raise Refused(f"{where} holds a key that HTTP cannot carry; look for a line break or a typographic character")
+    encrypted = credentials.encrypt(key, name=name, base_url=base_url, settings=settings)
+    return {"credential": encrypted, "credential_env": None}
+
+
+def _moved_key(row: AnyRow, base_url: str, settings: Settings) -> str:
+    """Keep a key whose endpoint moved within its origin. Raises Refused: another origin needs the key again."""
+    try:
+        credentials.decrypt(row.credential, name=row.name, base_url=base_url, settings=settings)
+    except CredentialError as error:
+        raise Refused(f"endpoint {row.name!r}: {error} (with --key-stdin in this same command)") from error
+    return str(row.credential)
+
+
+def _limit_agent(tx: Connection, given: argparse.Namespace, values: Mapping[str, Any]) -> str:
+    if others := sorted(set(values) - set(LIMITS)):
+        raise Refused(f"--agent takes limits only, not {', '.join(others)}")
+    limits = {name: values.get(name) for name in LIMITS}
+    stored.limit_agent(tx, given.name, given.agent, limits)
+    told = ", ".join(f"{name} {value}" for name, value in limits.items() if value is not None)
+    return f"agent {given.agent!r} at endpoint {given.name!r}: {told or 'no limits of its own'}"
+
+
+def _set_budget(tx: Connection, given: argparse.Namespace) -> None:
+    if given.budget is not None:
+        budgets.add(tx, {"endpoint": given.name, **given.budget, "at_limit": given.at_limit})
+
+
+async def _reached(endpoint: Endpoint, settings: Settings) -> str:
+    """Ask for the base address. Any answer proves that it is there; a key is judged by a real call only."""
+    url = base_of(endpoint)
+    async with client_for(endpoint, allowed_networks=settings.endpoint_allowed_networks) as client:
+        try:
+            answer = await client.get(url, timeout=REACH_SECONDS)
+        except httpx.HTTPError as error:
+            raise Failed(f"endpoint {endpoint.name!r}: {origin(url)} cannot be reached: {error}") from error
+    key = f"a key of {len(endpoint.api_key)} characters was sent" if endpoint.api_key else "no key is set"
+    if answer.status_code in (401, 403):
+        raise Failed(f"endpoint {endpoint.name!r}: {origin(url)} refuses the key: HTTP {answer.status_code}; {key}")
+    return f"{origin(url)} answers (HTTP {answer.status_code}); {key}. A real call: … test {endpoint.name} --agent ID"
+
+
+async def _asked(endpoint: Endpoint, given: argparse.Namespace, settings: Settings) -> AgentResult:
+    request = AgentRequest(
+        kind="agent", target=given.agent, run_id=new_run_id(), timeout=given.timeout, message=given.message
+    )
+    async with client_for(endpoint, allowed_networks=settings.endpoint_allowed_networks) as client:
+        context = CallContext(client, endpoint, settings.result_max_bytes)
+        return await call(registry.get(endpoint.provider), context, request)
+
+
+def _where_key(row: AnyRow) -> str:
+    return "stored" if row.credential is not None else f"${row.credential_env}" if row.credential_env else "none"
+
+
+def _limits(row: AnyRow) -> tuple[str, ...]:
+    return tuple("" if (value := getattr(row, name)) is None else str(value) for name in LIMITS)
+
+
+def _price(row: AnyRow) -> str:
+    if row.currency is None:
+        return ""
+    known = ("?" if price is None else shown(Decimal(price)) for price in (row.input_price, row.output_price))
+    return f"{'/'.join(known)} {row.currency}"
+
+
+def _why(error: IntegrityError, name: str) -> str:
+    text = str(error.orig)
+    if "uq_agent_endpoint_name" in text or "agent_endpoint.name" in text:
+        return f"the name is taken; change it with: python -m scripts.endpoints set {name}"
+    return text
+
+
+def _say(message: str, code: int) -> int:
+    print(redact(message), file=sys.stderr)
+    return code
+
+
+# -- the command line -----------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, metavar="list|add|set|remove|test|rotate-keys")
+    commands.add_parser("list", help="endpoints, limits and budgets").set_defaults(command=show)
+    new = commands.add_parser("add", help="enter an endpoint")
+    new.add_argument("--provider", required=True, help=", ".join(registry.PROVIDERS))
+    new.add_argument("--base-url", required=True, metavar="URL")
+    old = commands.add_parser("set", help="change an endpoint; an empty text ('') takes a value away")
+    old.add_argument("--provider")
+    old.add_argument("--base-url", metavar="URL")
+    old.add_argument("--agent", metavar="ID", help="set the limits of this agent or workflow ('*': of each) instead")
+    old.add_argument("--no-budgets", action="store_true", help="remove the endpoint's budgets")
+    for each, command in ((new, add), (old, change)):
+        each.set_defaults(command=command)
+        each.add_argument("name")
+        _offer_columns(each)
+    gone = commands.add_parser("remove", help="delete an endpoint")
+    gone.set_defaults(command=remove)
+    gone.add_argument("name")
+    tried = commands.add_parser("test", help="reach an endpoint; with --agent make a real call, which may cost money")
+    tried.set_defaults(command=test)
+    tried.add_argument("name")
+    tried.add_argument("--agent", metavar="ID", help="the agent, model or flow to ask")
+    tried.add_argument("--message", default="Say hello in one short sentence.")
+    tried.add_argument("--timeout", type=float, default=TEST_SECONDS, metavar="SECONDS")
+    anew = commands.add_parser("rotate-keys", help="encrypt the stored keys with today's SECRET_KEY")
+    anew.set_defaults(command=rotate_keys)
+    return parser
+
+
+def _offer_columns(parser: argparse.ArgumentParser) -> None:
+    key = parser.add_mutually_exclusive_group()
+    key.add_argument("--key-stdin", action="store_true", help="read the key from the terminal or a pipe")
+    key.add_argument("--key-from", metavar="VARIABLE", help="read the key from this environment variable, now")
+    key.add_argument("--credential-env", metavar="NAME_API_KEY", help="workers read the key from this variable")
+    key.add_argument("--no-key", action="store_true", help="it needs none")
+    for name in LIMITS:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=_positive, metavar="N")
+    parser.add_argument("--input-price", type=_amount, metavar="PRICE", help="of a million tokens")
+    parser.add_argument("--output-price", type=_amount, metavar="PRICE")
+    parser.add_argument("--currency", type=_currency, metavar="USD")
+    parser.add_argument(
+        "--budget", type=_budget, metavar="'5 USD/1d'", help="add a budget: an amount of tokens or money, and a window"
+    )
+    parser.add_argument("--at-limit", choices=[*AtLimit], default=AtLimit.SKIP.value, help="of the budget")
+
+
+def _positive(text: str) -> int | str:
+    if text == "":
+        return text
+    if not text.isdecimal() or not 0 < int(text) < 2**31:
+        raise argparse.ArgumentTypeError(f"{text!r}: use a whole number above 0, or '' for no limit")
+    return int(text)
+
+
+def _amount(text: str) -> Decimal | str:
+    try:
+        value = Decimal(text) if text else None
+    except InvalidOperation:
+        value = Decimal(-1)
+    if value is None:
+        return ""
+    if not (value.is_finite() and 0 <= value < 10**12):
+        raise argparse.ArgumentTypeError(f"{text!r}: use a number such as 2.50")
+    return value
+
+
+def _currency(text: str) -> str:
+    if text and not (len(text) == 3 and text.isascii() and text.isalpha()):
+        raise argparse.ArgumentTypeError(f"{text!r}: use three letters, such as USD or CNY")
+    return text.upper()
+
+
+def _budget(text: str) -> dict[str, Any]:
+    """Read `1000000 tokens/1d` or `5 USD/1h`."""
+    amount, _, rest = text.strip().partition(" ")
+    unit, _, window = rest.strip().partition("/")
+    seconds = window[:-1].isdecimal() and int(window[:-1]) * UNITS.get(window[-1:], 0)
+    value = _amount(amount)
+    if not isinstance(value, Decimal) or not value or not seconds or not 60 <= seconds <= 366 * 86400:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: use an amount and a window of 1m to 366d, such as '1000000 tokens/1d' or '5 USD/1h'"
+        )
+    return {"amount": value, "unit": unit if unit == TOKENS else _currency(unit or "?"), "window_seconds": seconds}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

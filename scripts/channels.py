@@ -1,0 +1,164 @@
+"""Where notifications go: python -m scripts.channels list | add <name> | test <name> | remove <name>.
+
+Rows name a channel in `notify`; its Apprise address (https://appriseit.com/services/) holds secrets, and is read from
+the standard input or from an environment variable, never from an argument, and never shown again.
+"""
+
+import argparse
+import getpass
+import io
+import sys
+from difflib import get_close_matches
+from urllib.parse import urlsplit
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+import preflight
+from config import CHANNEL_URL_NAME, Settings, SettingsError, get_settings
+from core.notifications import CHANNEL_NAME
+from logger import redact
+from notify import ALERTS, ChannelFault, address_of, check_address, deliver, sealed_address
+from scripts.rows import Refused, shown
+from scripts.terminal import table
+from store import notifications
+from store.database import AnyRow, autocommit, connect, transaction
+
+DONE, REFUSED = 0, 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what was asked. Exit codes: 0 done, 2 refused."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that has no Chinese must not end the answer
+    given = _parser().parse_args(arguments)
+    try:
+        settings = get_settings()
+        preflight.check_database(settings)
+        engine = connect(settings.database_url, pool_size=1)
+        try:
+            print(given.command(given, engine, settings))
+        finally:
+            engine.dispose()
+    except (SettingsError, Refused, ChannelFault) as error:
+        return _refuse(str(error))
+    except SQLAlchemyError as error:
+        return _refuse(f"DATABASE_URL cannot be used: {getattr(error, 'orig', error)}")
+    return DONE
+
+
+def show(given: argparse.Namespace, engine: Engine, settings: Settings) -> str:
+    """List the channels, without their addresses."""
+    with autocommit(engine) as connection:
+        found = notifications.channels(connection)
+    if not found:
+        return "there is no channel yet; add one: python -m scripts.channels add <name>"
+    rows = [
+        (
+            row.name,
+            "on" if row.enabled else "off",
+            _kind_of(row, settings),
+            str(row.waiting or 0),
+            shown(row.last_sent_at, settings.timezone) if row.last_sent_at else "never",
+            row.last_error or "",
+        )
+        for row in found
+    ]
+    return table(("channel", "", "address", "waiting", f"last told ({settings.timezone})", "trouble"), rows)
+
+
+def _kind_of(row: AnyRow, settings: Settings) -> str:
+    """Show where an address is kept, and of which kind it is."""
+    try:
+        schemes = sorted({urlsplit(url.strip()).scheme for url in address_of(row, settings).split(",")})
+        kind = ", ".join(f"{scheme}://***" for scheme in schemes if scheme)
+    except (ChannelFault, ValueError):
+        kind = "cannot be read"
+    return f"{kind} ({'stored' if row.url_env is None else row.url_env})"
+
+
+def add(given: argparse.Namespace, engine: Engine, settings: Settings) -> str:
+    """Enter a channel, or give it another address. Raises Refused, ChannelFault."""
+    name = given.name
+    if not CHANNEL_NAME.fullmatch(name):
+        raise Refused(f"{name!r} is no name of a channel; use up to 64 letters, digits, '_', '.' and '-'")
+    if name == ALERTS:
+        raise Refused(f"{ALERTS} is the channel of the setting {ALERTS}: change it there")
+    if given.url_env is not None:
+        if not CHANNEL_URL_NAME.fullmatch(given.url_env):
+            raise Refused(f"--url-env {given.url_env!r} must be the name of a variable that ends in _NOTIFY_URL")
+        address: dict[str, str | None] = {"url_env": given.url_env, "url": None}
+    else:
+        url = _asked_for()
+        check_address(url)
+        address = {"url_env": None, "url": sealed_address(url, name, settings)}
+    with transaction(engine) as tx:
+        is_new = notifications.save_channel(tx, name, address)
+    done = "added" if is_new else "has another address now"
+    return f"channel {name} {done}; try it: python -m scripts.channels test {name}"
+
+
+def _asked_for() -> str:
+    """Read an address without showing it."""
+    url = getpass.getpass("Apprise address: ") if sys.stdin.isatty() else sys.stdin.readline()
+    if not url.strip():
+        raise Refused("no address was given; write it to the standard input, such as dingtalk://<secret>@<token>")
+    return url.strip()
+
+
+def test(given: argparse.Namespace, engine: Engine, settings: Settings) -> str:
+    """Send a message to a channel now. Raises Refused, ChannelFault with the reason of the other side."""
+    with autocommit(engine) as connection:
+        row = _find(connection, given.name)
+    text = f"A test of the channel {row.name}. What tasks name in `notify` arrives here."
+    try:
+        deliver(address_of(row, settings), "Agent scheduler: test", text)
+    except ChannelFault as fault:
+        raise Refused(f"channel {row.name} was not told: {fault}") from None
+    return f"channel {row.name} took the message"
+
+
+def remove(given: argparse.Namespace, engine: Engine, settings: Settings) -> str:
+    """Delete a channel and what waits for it. Raises Refused."""
+    with transaction(engine) as tx:
+        _find(tx, given.name)
+        waiting = {row.name: row.waiting or 0 for row in notifications.channels(tx)}[given.name]
+        notifications.remove_channel(tx, given.name)
+    lost = f", and {waiting} events that waited for it" if waiting else ""
+    return f"channel {given.name} is removed{lost}; rows that name it run on, and tell nobody"
+
+
+def _find(connection: Connection, name: str) -> AnyRow:
+    row = notifications.channel(connection, name)
+    if row is not None:
+        return row
+    near = get_close_matches(name, [each.name for each in notifications.channels(connection)], 1, 0.6)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise Refused(f"there is no channel {name!r}{hint}")
+
+
+def _refuse(message: str) -> int:
+    print(f"channels: {redact(message)}", file=sys.stderr)
+    return REFUSED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m scripts.channels", description="Where notifications go.")
+    commands = parser.add_subparsers(required=True, metavar="list | add | test | remove")
+    commands.add_parser("list", help="the channels, and what waits for them").set_defaults(command=show)
+    adding = commands.add_parser("add", help="enter a channel; its Apprise address is read from the standard input")
+    adding.add_argument("name")
+    adding.add_argument("--url-env", metavar="X_NOTIFY_URL", help="the environment variable that holds its address")
+    adding.set_defaults(command=add)
+    for name, command, about in (
+        ("test", test, "send a message to a channel now"),
+        ("remove", remove, "delete a channel and what waits for it"),
+    ):
+        one = commands.add_parser(name, help=about)
+        one.add_argument("name")
+        one.set_defaults(command=command)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -5,12 +5,13 @@ A message delivered twice, or for a run that is not ready, changes nothing: the 
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from celery import Task, shared_task
+from celery import Celery, Task, shared_task
 from celery.exceptions import Ignore, Reject, Retry
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -29,14 +30,15 @@ from core.task_config import (
     parse_task_config,
     readable_config,
 )
-from endpoints import resolve
+from endpoints import resolve, without_key
 from logger import run_prefix
 from providers import registry
 from providers.base import CallContext
 from providers.call import call as call_provider
 from providers.http import client_for
-from store import runs, schedules
-from store.database import autocommit, is_refused
+from run_context import filled_in, judge_of
+from store import endpoints, last_runs, runs, schedules
+from store.database import AnyRow, autocommit, is_refused
 from store.runs import Claim
 from worker_runtime import LEDGER_PAUSE, CallCancelled, WorkerRuntime, runtime
 
@@ -89,16 +91,18 @@ def _carry(task: "AnyTask", run_id: str, act: Callable[[WorkerRuntime, Claim], A
     if not worker.enter(run_id):
         raise Ignore
     try:
-        run = _claim(worker, run_id)
+        run = _claim(worker, task.app, run_id)
         if run is None:
             raise Ignore
         try:
             outcome = _outcome(worker, run, act)
+            worker.admission.leave(task.app, run_id, run.config, outcome)
             return _report(run, worker.write(run, outcome), outcome)
         except CallCancelled as cut:
             logger.warning("%s cut during attempt %d: %s", run_prefix(run.id, run.task_name), run.attempt, cut)
             raise Ignore from None
     finally:
+        worker.admission.leave(task.app, run_id)
         worker.leave(run_id)
 
 
@@ -107,7 +111,10 @@ def _outcome(
 ) -> AgentResult | AgentError:
     """Do what a run is for. Every ending is an outcome, but a cut one: raises CallCancelled."""
     try:
-        return act(worker, run)
+        expect = parse_task_config(run.config).expect
+        judge = None if expect is None else judge_of(expect, run, partial(_on_ledger, worker))
+        answer = act(worker, run)
+        return answer if judge is None else judge(answer)
     except CallCancelled:
         _on_ledger(worker, lambda c: _note_cancel(c, run))
         raise
@@ -120,8 +127,8 @@ def _outcome(
         return AgentError(ErrorKind.INTERNAL, f"{type(error).__name__}: {error}")
 
 
-def _claim(worker: WorkerRuntime, run_id: str) -> Claim | None:
-    """Take the run if it is ready and nobody has it. None: drop the message; a run that still waits is sent again.
+def _claim(worker: WorkerRuntime, app: Celery, run_id: str) -> Claim | None:
+    """Take the run if it is ready, may start and nobody has it. None: drop the message; if it waits it is sent again.
 
     While the ledger is away this waits ten seconds; longer only where the run may be ours already.
     """
@@ -142,10 +149,8 @@ def _claim(worker: WorkerRuntime, run_id: str) -> Claim | None:
                     return None
                 if not worker.owns_lease():
                     return None
-                config = readable_config(row.config)
-                deadline = row.now + timedelta(seconds=config.timeout if config else UNREADABLE_TIMEOUT)
                 written = (worker.worker, row.attempt + 1)
-                if not runs.claim(connection, run_id, row.attempt, written[0], deadline):
+                if not _becomes_ours(worker, app, connection, row, written[0]):
                     return None
                 return _claimed(worker, row, *written)
         except SQLAlchemyError as error:
@@ -153,6 +158,18 @@ def _claim(worker: WorkerRuntime, run_id: str) -> Claim | None:
             if (written is None and monotonic() > give_up_at) or not worker.wait_for_ledger(pause):
                 return None
             pause = LEDGER_PAUSE
+
+
+def _becomes_ours(worker: WorkerRuntime, app: Celery, connection: Connection, row: AnyRow, owner: str) -> bool:
+    """Claim a run that was read, unless a hold, a limit or a budget is against it."""
+    config = readable_config(row.config)
+    deadline = row.now + timedelta(seconds=config.timeout if config else UNREADABLE_TIMEOUT)
+    if worker.holds.turns_away(connection, row, config):
+        return False
+    terms = worker.admission.terms_of(connection, config, row.periodic_task_id)
+    if terms is None:
+        return runs.claim(connection, row.id, row.attempt, owner, deadline)
+    return worker.admission.claim(connection, app, row, terms, owner, deadline)
 
 
 def _claimed(worker: WorkerRuntime, row: Any, owner: str, attempt: int) -> Claim:
@@ -199,7 +216,7 @@ def _report(run: Claim, state: State | None, outcome: AgentResult | AgentError) 
 
 def call_agent_task(worker: WorkerRuntime, run: Claim) -> AgentResult:
     """Send a run's message to its agent and return the answer. Raises AgentError or CallCancelled."""
-    config = _config_of(run, AgentConfig)
+    config = filled_in(_config_of(run, AgentConfig), run, partial(_on_ledger, worker), worker.settings.timezone)
     request = AgentRequest(
         kind="agent",
         target=config.agent_id,
@@ -215,7 +232,7 @@ def call_agent_task(worker: WorkerRuntime, run: Claim) -> AgentResult:
 
 def call_workflow_task(worker: WorkerRuntime, run: Claim) -> AgentResult:
     """Start a run's workflow with its inputs and return the outputs. Raises AgentError or CallCancelled."""
-    config = _config_of(run, WorkflowConfig)
+    config = filled_in(_config_of(run, WorkflowConfig), run, partial(_on_ledger, worker), worker.settings.timezone)
     request = AgentRequest(
         kind="workflow",
         target=config.workflow_id,
@@ -270,7 +287,8 @@ def _config_of(run: Claim, expected: type[C]) -> C:
 
 
 def _call(worker: WorkerRuntime, run: Claim, config: Any, request: AgentRequest) -> AgentResult:
-    known = _on_ledger(worker, schedules.endpoints) if config.endpoint is not None else {}
+    worker.admission.may_call(run.id)
+    known = _on_ledger(worker, partial(_endpoints, config.endpoint)) if config.endpoint is not None else {}
     endpoint = resolve(config, known, worker.settings)
     provider = registry.get(endpoint.provider)
 
@@ -282,7 +300,7 @@ def _call(worker: WorkerRuntime, run: Claim, config: Any, request: AgentRequest)
             await asyncio.wait([storing], timeout=HANDLE_SECONDS)
 
     async def attempt() -> AgentResult:
-        async with client_for(endpoint) as client:
+        async with client_for(endpoint, allowed_networks=worker.settings.endpoint_allowed_networks) as client:
             context = CallContext(
                 client,
                 endpoint,
@@ -298,7 +316,14 @@ def _call(worker: WorkerRuntime, run: Claim, config: Any, request: AgentRequest)
     logger.info(
         "%s attempt %d %s %s at %s", run_prefix(run.id, run.task_name), run.attempt, verb, request.kind, endpoint.name
     )
-    return worker.call(run.id, attempt(), request.timeout)
+    answer = without_key(worker.call(run.id, attempt(), request.timeout), endpoint.api_key)
+    return worker.admission.priced(endpoint.name, answer)
+
+
+def _endpoints(name: str, connection: Connection) -> Mapping[str, AnyRow]:
+    """Read the endpoint of that name with its key; where there is none, those whose name may have been meant."""
+    row = endpoints.read(connection, name)
+    return {name: row} if row is not None else schedules.endpoints(connection)
 
 
 def _save_handle(worker: WorkerRuntime, run: Claim, text: str) -> None:
@@ -317,4 +342,4 @@ def _conversation(worker: WorkerRuntime, run: Claim, config: ConversationConfig)
     if run.periodic_task_id is None:
         return None
     task_id = run.periodic_task_id
-    return _on_ledger(worker, lambda c: runs.last_conversation(c, task_id))
+    return _on_ledger(worker, lambda c: last_runs.last_conversation(c, task_id))

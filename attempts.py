@@ -3,6 +3,7 @@
 import json
 import logging
 from collections import deque
+from dataclasses import replace
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine
@@ -13,7 +14,7 @@ from core.outcome import AgentError, AgentResult, ErrorKind, resumable_handle
 from core.retries import backoff, may_resume, may_retry
 from core.task_config import readable_config
 from logger import run_prefix
-from store import runs, schedules
+from store import notifications, runs, schedules
 from store.database import autocommit, is_refused, largest_statement, read_clock, size_in_statement
 from store.runs import Ending
 
@@ -62,7 +63,7 @@ def write(engine: Engine, run: Attempt, outcome: AgentResult | AgentError) -> St
         never = _why_never(engine, error, outcome)
         if never is None:
             raise LedgerAway(str(getattr(error, "orig", error))) from error
-        if isinstance(outcome, AgentError):
+        if isinstance(outcome, AgentError) and outcome.answer is None:
             raise
     return write(engine, run, never)
 
@@ -70,7 +71,8 @@ def write(engine: Engine, run: Attempt, outcome: AgentResult | AgentError) -> St
 def _why_never(engine: Engine, error: Exception, outcome: AgentResult | AgentError) -> AgentError | None:
     """Say why an outcome can never be stored; None where it may be, later."""
     # A server answers a packet that is too large by closing the connection, like one that goes away.
-    if isinstance(error, SQLAlchemyError) and isinstance(outcome, AgentResult) and (why := _too_large(engine, outcome)):
+    answer = outcome if isinstance(outcome, AgentResult) else outcome.answer
+    if isinstance(error, SQLAlchemyError) and answer is not None and (why := _too_large(engine, answer)):
         return AgentError(ErrorKind.CONFIG, why, http_status=outcome.http_status)
     if isinstance(error, SQLAlchemyError) and not is_refused(error):
         return None
@@ -126,9 +128,11 @@ def fail(connection: Connection, run: Attempt, error: AgentError) -> State | Non
         conversation_id=error.conversation_id,
         request_id=error.request_id,
     )
+    if error.answer is not None:
+        ending = replace(_answered(error.answer), state=State.FAILURE, error_kind=error.kind, error=error.message)
     config = readable_config(run.config)  # what nobody can read is not retried
     begun = resumable_handle(run.remote_handle)
-    resumes = begun is not None and may_resume(error.kind, run.attempt, error.retry_after)
+    resumes = begun is not None and not error.over and may_resume(error.kind, run.attempt, error.retry_after)
     if config is None or not (resumes or may_retry(error.kind, run.attempt, config.max_retries, error.retry_after)):
         return _finish(connection, run, ending)
     wait = backoff(
@@ -148,6 +152,8 @@ def fail(connection: Connection, run: Attempt, error: AgentError) -> State | Non
 
 
 def _finish(connection: Connection, run: Attempt, ending: Ending) -> State | None:
+    if (config := readable_config(run.config)) is not None and config.notify:
+        notifications.enter(connection, run.id)  # first: an end that is written must not go untold
     if not runs.finish(connection, run.id, run.worker, run.attempt, ending):
         # Only its own worker gives an attempt an answer: if it stands there, the reply to our first try was lost.
         is_answer = ending.state is not State.FAILURE

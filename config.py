@@ -8,6 +8,7 @@ import os
 import re
 from difflib import get_close_matches
 from functools import lru_cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
@@ -112,6 +113,15 @@ def _queue_names(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def _networks(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        try:
+            ip_network(name)
+        except ValueError as error:
+            raise ValueError(f"{error}; write a network such as 169.254.0.0/16 or one address") from error
+    return names
+
+
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Port = Annotated[int, Field(ge=1, le=65535, description="a port from 1 to 65535")]
 
@@ -152,6 +162,7 @@ class Settings(BaseSettings):
     task_modules: Names = ()
     task_packs: Names = ()
     http_allowed_hosts: Names = ()
+    endpoint_allowed_networks: Annotated[Names, AfterValidator(_networks)] = ()
 
     api_host: str = "127.0.0.1"
     api_port: Port = 8003
@@ -262,6 +273,25 @@ def read_credential(name: str) -> str:
     if not CREDENTIAL_NAME.fullmatch(name):
         raise ValueError(f"credential_env {name!r} must be the name of a variable that ends in _API_KEY")
     return os.environ.get(name) or dotenv_values(ENV_FILE).get(name) or ""
+
+
+#: The same for notify_channel.
+CHANNEL_URL_NAME: Final = re.compile(r"[A-Z][A-Z0-9_]*_NOTIFY_URL")
+
+
+def read_channel_url(name: str) -> str:
+    """Read the environment variable that holds a channel's address, from .env too; empty where it is not set.
+
+    Raises ValueError for a name that does not end in _NOTIFY_URL.
+    """
+    if not CHANNEL_URL_NAME.fullmatch(name):
+        raise ValueError(f"url_env {name!r} must be the name of a variable that ends in _NOTIFY_URL")
+    return os.environ.get(name) or dotenv_values(ENV_FILE).get(name) or ""
+
+
+def supervisor_address() -> str | None:
+    """Say where the supervisord listens that started this process; it tells its programs so. None: it was another."""
+    return os.environ.get("SUPERVISOR_SERVER_URL") or None
 
 
 @lru_cache(maxsize=1)

@@ -6,18 +6,23 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection
 
-from core.arming import Surroundings, cadence_of, policy_of, what_is_wrong
+from cadences import Cadences
+from core.arming import Surroundings, policy_of, what_is_wrong
+from core.cadence import Cadence, CadenceError
+from core.holds import Hold, Scope, holding
 from core.lifecycle import Origin, State
 from core.planning import Overlap, Plan, Skipped, plan, skip_missed
-from core.task_config import DEFAULT_PRIORITY, DEFAULT_QUEUE, ConfigError, parse_task_config
-from store import runs, schedules
+from core.task_config import DEFAULT_PRIORITY, DEFAULT_QUEUE, ConfigError, parse_task_config, readable_config
+from store import holds, runs, schedules
 from store.database import AnyRow, read_clock
 from store.runs import NewRun, Refused
+from store.schedules import Moved
 
 logger = logging.getLogger("firing")
 
@@ -34,6 +39,15 @@ class Fired:
     low_water: datetime | None = None
 
 
+class _About(NamedTuple):
+    """What is known of a due row beside its columns: its rule, its runs that are not final, and who skips it."""
+
+    cadence: Cadence | None
+    active: int
+    held: int
+    hold: Hold | None
+
+
 @dataclass(slots=True)
 class _Batch:
     planned: list[tuple[AnyRow, Plan]] = field(default_factory=list)
@@ -42,7 +56,12 @@ class _Batch:
 
 
 def fire_due(
-    tx: Connection, around: Surroundings, *, since: datetime | None = None, skip_before: datetime | None = None
+    tx: Connection,
+    around: Surroundings,
+    cadences: Cadences,
+    *,
+    since: datetime | None = None,
+    skip_before: datetime | None = None,
 ) -> Fired:
     """Claim rows that are due, insert their runs, and move the rows on to their next moment.
 
@@ -52,12 +71,15 @@ def fire_due(
     rows = schedules.take_due(tx, now, since, BATCH)
     if not rows:
         return Fired(low_water=now)  # what is due is in other hands: the next search need not pass over it at once
+    rules, skipping = cadences.of(tx, rows, around), _skipping(tx, rows, around)
     active, held = _occupied(tx, rows)
     batch, begin = _Batch(), monotonic()
     taken = 0
     while taken < len(rows) and monotonic() - begin < PLAN_SECONDS:
         row = rows[taken]
-        _plan_one(row, now, around, skip_before, (active[row.id], held[row.id]), batch)
+        task = row.id
+        about = _About(rules.get(task), active[task], held[task], skipping.get(task))
+        _plan_one(row, about, now, around, skip_before, batch)
         taken += 1
     refused: Refused = []
     inserted = runs.insert_fired(tx, batch.new_runs, refused)
@@ -124,23 +146,37 @@ def _occupied(tx: Connection, rows: Sequence[AnyRow]) -> tuple[Counter[int], Cou
     return active, held
 
 
+def _skipping(tx: Connection, rows: Sequence[AnyRow], around: Surroundings) -> dict[int, Hold]:
+    """Find the rows that a hold skips. Without one this costs nothing."""
+    if not around.skips:
+        return {}
+    asks_for_tags = any(hold.scope is Scope.TAG for hold in around.skips)
+    tags = holds.tags_of(tx, [row.id for row in rows]) if asks_for_tags else {}
+    found = {}
+    for row in rows:
+        config = readable_config(row.task_extra_config or "")
+        if config is not None:
+            hold = holding(around.skips, config.queue, config, partial(tags.get, row.id))
+            found.update({row.id: hold} if hold is not None else {})
+    return found
+
+
 def _plan_one(
-    row: AnyRow,
-    now: datetime,
-    around: Surroundings,
-    skip_before: datetime | None,
-    occupied: tuple[int, int],
-    batch: _Batch,
+    row: AnyRow, about: _About, now: datetime, around: Surroundings, skip_before: datetime | None, batch: _Batch
 ) -> None:
     try:
         config = parse_task_config(row.task_extra_config)
         if config.queue not in around.queues:
-            raise ConfigError("; ".join(what_is_wrong(row, around)))
-        cadence, policy = cadence_of(row, around.zone, around.overrides), policy_of(row)
+            raise ConfigError(f"queue {config.queue!r} is not configured")
+        if (cadence := about.cadence) is None:
+            raise CadenceError("its columns name no moments any more")
+        policy = policy_of(row)
         if skip_before is not None and row.next_run_at <= skip_before:
             owed = skip_missed(row.next_run_at, skip_before, cadence)
+        elif about.hold is not None:
+            owed = skip_missed(row.next_run_at, now, cadence, about.hold.told)
         else:
-            owed = plan(row.next_run_at, now, cadence, policy, active=occupied[0], held=occupied[1])
+            owed = plan(row.next_run_at, now, cadence, policy, active=about.active, held=about.held)
     except Exception as error:  # an edge: one row that cannot be planned must not hold its neighbours
         logger.warning("row %s %r cannot run: %s", row.id, row.name, error)
         broken = {"id": row.id, "next_run_at": None, "config_error": str(error), "hint": None, "rearm_at": None}
@@ -162,22 +198,11 @@ def _cancel_others(tx: Connection, planned: Sequence[tuple[AnyRow, Plan]], inser
 def _move_on(tx: Connection, planned: Sequence[tuple[AnyRow, Plan]], inserted: Sequence[NewRun], now: datetime) -> None:
     """Write next_run_at, last_run_at and run_count; only runs that were created count."""
     created = Counter(run.periodic_task_id for run in inserted if run.state is State.PENDING)
-    doubled = []
-    advanced = []
-    for row, owed in planned:
-        started = created[row.id]
-        if owed.finished and started < len(owed.fire) + len(owed.hold):
-            doubled.append(row.id)  # max_runs was counted with a moment that had its run: arming looks again
-        advanced.append(
-            {
-                "id": row.id,
-                "next_run_at": owed.next_at,
-                "last_run_at": now if started else None,
-                "run_count": row.run_count + started,
-                "hint": f"finished: {owed.finished}" if owed.finished else None,
-            }
-        )
-    schedules.advance(tx, advanced)
+    schedules.advance(tx, [Moved(row.id, owed.next_at, created[row.id]) for row, owed in planned], now)
+    finished = [(row, owed) for row, owed in planned if owed.finished]
+    schedules.set_hints(tx, [{"id": row.id, "hint": f"finished: {owed.finished}"} for row, owed in finished])
+    # max_runs was counted with a moment that had its run already: arming looks again.
+    doubled = [row.id for row, owed in finished if created[row.id] < len(owed.fire) + len(owed.hold)]
     if doubled:
         schedules.mark_for_arming(tx, doubled)
 

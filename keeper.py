@@ -1,4 +1,4 @@
-"""Keeping the ledger beside the tick: heartbeat, rescue, held runs, backfills, rearming, retention, the lookout."""
+"""Keeping the ledger beside the tick: heartbeat, rescue, held runs, backfills, rearming, retention, lookout, news."""
 
 import logging
 from collections.abc import Callable
@@ -16,6 +16,8 @@ from core.arming import Surroundings
 from firing import Fired, order_of
 from jobs import Work
 from lookout import Lookout
+from notify import LOOK_SECONDS as NOTIFY_SECONDS
+from notify import Notifications
 from rearm import Rearming
 from rescue import rescue
 from store import backfills, housekeeping, leases, runs
@@ -24,6 +26,7 @@ from store.database import autocommit, is_contention, read_clock, transaction
 logger = logging.getLogger("keeper")
 
 LEDGER_SECONDS: Final = 2.0
+HELD_SECONDS: Final = 0.5  # what a buffered run waits at most once the one before it has ended
 BACKFILL_SECONDS: Final = 1.0
 REARM_SECONDS: Final = 5.0
 RETENTION_SECONDS: Final = 60.0
@@ -48,6 +51,7 @@ class Keeper:
         self.beat_id = beat_id
         self.lookout = Lookout(engine)
         self.rearming = Rearming(engine, settings.timezone)
+        self.notifications = Notifications(engine, settings)
         self._commit = commit
         self._around = around
         self._contact_since: float | None = None
@@ -57,9 +61,11 @@ class Keeper:
         """Name what is to be done beside the tick, and every how many seconds."""
         return (
             ("keeping the ledger", LEDGER_SECONDS, self.keep),
+            ("held runs", HELD_SECONDS, self.release_held),
             ("backfill", BACKFILL_SECONDS, self.backfill),
             ("rearming", REARM_SECONDS, self.rearming.look),
             ("retention", RETENTION_SECONDS, self.order_purge),
+            ("notifications", NOTIFY_SECONDS, self.notifications.look),
             ("the lookout", LOOKOUT_SECONDS, lambda: self.lookout.look(self._around().overrides)),
         )
 
@@ -89,13 +95,12 @@ class Keeper:
     # -- its work ---------------------------------------------------------------------------------
 
     def keep(self) -> None:
-        """Tell that this beat lives, rescue runs, and let held ones go."""
+        """Tell that this beat lives, and rescue runs."""
         try:
             if monotonic() - self._ended_at < self.settings.poll_seconds + STUCK_SECONDS:
                 with transaction(self.engine) as tx:
                     leases.beat_alive(tx, self.beat_id)
             self.rescue()
-            self.release_held()
         except SQLAlchemyError as error:
             if not (isinstance(error, DBAPIError) and is_contention(error)):
                 self.contact_lost()

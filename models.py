@@ -3,73 +3,14 @@
 All system times are UTC. `WallClock` columns hold an operator's local time in the row's zone.
 """
 
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, ClassVar
 
-from sqlalchemy import BigInteger, Computed, Date, Dialect, Integer, Numeric, SmallInteger, String, Text
-from sqlalchemy.dialects import mysql
+from sqlalchemy import BigInteger, Computed, Date, Integer, Numeric, SmallInteger, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.types import TypeDecorator
 
-DATETIME6 = mysql.DATETIME(fsp=6)
-LongText = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
-
-
-def read_time(value: Any) -> Any:
-    """Read what a driver returns for a DATETIME. Text that is no time (SQLite keeps anything) comes back as it is."""
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            return value
-    return value
-
-
-def write_time(value: datetime | None, dialect: Dialect) -> Any:
-    """Give SQLite one fixed-width text, so that its text comparison is a comparison of times."""
-    if value is None or dialect.name != "sqlite":
-        return value
-    return value.isoformat(sep=" ", timespec="microseconds")
-
-
-class UtcTime(TypeDecorator[datetime]):
-    """A moment: aware UTC in Python, DATETIME(6) in MySQL, text in SQLite."""
-
-    impl = String
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> Any:
-        """Use DATETIME(6) where there is one."""
-        return dialect.type_descriptor(String(26) if dialect.name == "sqlite" else DATETIME6)
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        """Store without the zone."""
-        return write_time(value if value is None else value.astimezone(UTC).replace(tzinfo=None), dialect)
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        """Give the zone back. A time with an offset of its own (SQLite) is converted."""
-        value = read_time(value)
-        if not isinstance(value, datetime):
-            return value
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class WallClock(TypeDecorator[datetime]):
-    """An operator's local time in the row's zone: naive in Python."""
-
-    impl = String
-    cache_ok = True
-
-    load_dialect_impl = UtcTime.load_dialect_impl
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        """Store as written."""
-        return write_time(value, dialect)
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        """Read as written."""
-        return read_time(value)
+from column_types import LongText, UtcTime, WallClock
 
 
 class Base(DeclarativeBase):
@@ -160,6 +101,7 @@ class TaskRun(Base):
     cost: Mapped[Decimal | None] = mapped_column(Numeric(20, 8))
     currency: Mapped[str | None] = mapped_column(String(3))
     active_task_id: Mapped[int | None] = mapped_column(BigInteger, Computed(""))
+    rendered: Mapped[str | None] = mapped_column(LongText)
 
 
 class WorkerLease(Base):
@@ -196,7 +138,7 @@ class SchedulerState(Base):
 
 
 class AgentEndpoint(Base):
-    """A platform a row may name by `endpoint`. The key itself is never in here: only the variable's name."""
+    """A platform a row may name by `endpoint`. Its key is encrypted, or in the environment variable that is named."""
 
     __tablename__ = "agent_endpoint"
 
@@ -207,6 +149,66 @@ class AgentEndpoint(Base):
     credential_env: Mapped[str | None] = mapped_column(String(64))
     create_time: Mapped[datetime]
     update_time: Mapped[datetime]
+    credential: Mapped[str | None] = mapped_column(Text)
+    max_concurrency: Mapped[int | None] = mapped_column(Integer)
+    requests_per_minute: Mapped[int | None] = mapped_column(Integer)
+    tokens_per_minute: Mapped[int | None] = mapped_column(BigInteger)
+    input_price: Mapped[Decimal | None] = mapped_column(Numeric(20, 8))
+    output_price: Mapped[Decimal | None] = mapped_column(Numeric(20, 8))
+    currency: Mapped[str | None] = mapped_column(String(3))
+
+
+class AgentLimit(Base):
+    """Limits of one agent at an endpoint, or (`*`) of each that has no line of its own."""
+
+    __tablename__ = "agent_limit"
+
+    endpoint: Mapped[str] = mapped_column(String(64), primary_key=True)
+    agent: Mapped[str] = mapped_column(String(191), primary_key=True)
+    max_concurrency: Mapped[int | None] = mapped_column(Integer)
+    requests_per_minute: Mapped[int | None] = mapped_column(Integer)
+    tokens_per_minute: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class Budget(Base):
+    """The most that an endpoint's or a task's runs may cost within a window that ends now."""
+
+    __tablename__ = "budget"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    endpoint: Mapped[str | None] = mapped_column(String(64))
+    periodic_task_id: Mapped[int | None] = mapped_column(BigInteger)
+    amount: Mapped[Decimal] = mapped_column(Numeric(20, 8))
+    unit: Mapped[str] = mapped_column(String(8))
+    window_seconds: Mapped[int] = mapped_column(Integer)
+    at_limit: Mapped[str] = mapped_column(String(8))
+    reserve: Mapped[Decimal | None] = mapped_column(Numeric(20, 8))
+    reached_at: Mapped[datetime | None]
+    create_time: Mapped[datetime]
+
+
+class BudgetUse(Base):
+    """An attempt whose cost is in no slice yet."""
+
+    __tablename__ = "budget_use"
+
+    budget_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    run_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    attempt: Mapped[int] = mapped_column(Integer, primary_key=True)
+
+
+class BudgetSlice(Base):
+    """What was spent in a sixtieth of a budget's window."""
+
+    __tablename__ = "budget_slice"
+
+    budget_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    unit: Mapped[str] = mapped_column(String(8), primary_key=True)
+    starts_at: Mapped[datetime] = mapped_column(UtcTime, primary_key=True)
+    amount: Mapped[Decimal] = mapped_column(Numeric(20, 8))
+    dearest: Mapped[Decimal] = mapped_column(Numeric(20, 8))
+    answers: Mapped[int] = mapped_column(Integer)
+    unknown: Mapped[int] = mapped_column(Integer)
 
 
 class CalendarDay(Base):
@@ -242,3 +244,167 @@ class Backfill(Base):
     create_time: Mapped[datetime]
     finished_at: Mapped[datetime | None]
     open_task_id: Mapped[int | None] = mapped_column(BigInteger, Computed(""))
+
+
+class ApiUser(Base):
+    """A person who may log in; the password as an argon2id hash."""
+
+    __tablename__ = "api_user"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    role: Mapped[str] = mapped_column(String(16))
+    password_hash: Mapped[str] = mapped_column(String(255))
+    disabled_at: Mapped[datetime | None]
+    last_login_at: Mapped[datetime | None]
+    create_time: Mapped[datetime]
+    update_time: Mapped[datetime]
+    create_by: Mapped[str | None] = mapped_column(String(100))
+    update_by: Mapped[str | None] = mapped_column(String(100))
+
+
+class ApiToken(Base):
+    """A token for scripts, as its SHA-256."""
+
+    __tablename__ = "api_token"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    name: Mapped[str] = mapped_column(String(100))
+    digest: Mapped[str] = mapped_column(String(64))
+    role: Mapped[str] = mapped_column(String(16))
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    create_time: Mapped[datetime]
+    create_by: Mapped[str | None] = mapped_column(String(100))
+
+
+class ApiSession(Base):
+    """A browser that has logged in; the cookie as its SHA-256."""
+
+    __tablename__ = "api_session"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user_id: Mapped[int] = mapped_column(BigInteger)
+    expires_at: Mapped[datetime]
+    create_time: Mapped[datetime]
+
+
+class ApiRequest(Base):
+    """A POST with an Idempotency-Key, and what it was answered."""
+
+    __tablename__ = "api_request"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    body_digest: Mapped[str] = mapped_column(String(64))
+    status: Mapped[int | None] = mapped_column(SmallInteger)
+    answer: Mapped[str | None] = mapped_column(LongText)
+    create_time: Mapped[datetime]
+
+
+class AuditLog(Base):
+    """One change: who, what, before, after. Rows are only ever added."""
+
+    __tablename__ = "audit_log"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    create_time: Mapped[datetime]
+    actor: Mapped[str] = mapped_column(String(191))
+    via: Mapped[str] = mapped_column(String(16))
+    action: Mapped[str] = mapped_column(String(64))
+    subject_kind: Mapped[str] = mapped_column(String(32))
+    subject: Mapped[str] = mapped_column(String(191))
+    old_value: Mapped[str | None] = mapped_column(LongText)
+    new_value: Mapped[str | None] = mapped_column(LongText)
+    note: Mapped[str | None] = mapped_column(String(1000))
+    change_set: Mapped[str | None] = mapped_column(String(36))
+
+
+class BulkChange(Base):
+    """One change of many rows; the rows of `audit_log` with its id hold the values before."""
+
+    __tablename__ = "bulk_change"
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    create_time: Mapped[datetime]
+    actor: Mapped[str] = mapped_column(String(191))
+    selection: Mapped[str] = mapped_column(Text)
+    change_to: Mapped[str] = mapped_column(LongText)
+    changed: Mapped[int] = mapped_column(BigInteger)
+    undone_at: Mapped[datetime | None]
+    undone_by: Mapped[str | None] = mapped_column(String(191))
+
+
+class Hold(Base):
+    """Something that is stopped for a while: everything, a queue, a tag or an endpoint."""
+
+    __tablename__ = "hold"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    scope: Mapped[str] = mapped_column(String(16))
+    name: Mapped[str | None] = mapped_column(String(100))
+    mode: Mapped[str] = mapped_column(String(8))
+    reason: Mapped[str] = mapped_column(String(500))
+    ends_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    create_time: Mapped[datetime]
+    create_by: Mapped[str | None] = mapped_column(String(191))
+    ended_by: Mapped[str | None] = mapped_column(String(191))
+
+
+class NotifyChannel(Base):
+    """Where notifications go. The Apprise address is encrypted, or in the environment variable `url_env`."""
+
+    __tablename__ = "notify_channel"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    name: Mapped[str] = mapped_column(String(64))
+    url_env: Mapped[str | None] = mapped_column(String(64))
+    url: Mapped[str | None] = mapped_column(Text)
+    enabled: Mapped[int] = mapped_column(SmallInteger)
+    ready_at: Mapped[datetime | None]
+    failures: Mapped[int] = mapped_column(Integer)
+    last_error: Mapped[str | None] = mapped_column(String(500))
+    last_sent_at: Mapped[datetime | None]
+    sent: Mapped[str] = mapped_column(Text)
+    create_time: Mapped[datetime]
+
+
+class NotifyDue(Base):
+    """A run whose end is to be told."""
+
+    __tablename__ = "notify_due"
+
+    run_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    create_time: Mapped[datetime]
+
+
+class NotifyState(Base):
+    """What a channel knows of a task, or of an alarm."""
+
+    __tablename__ = "notify_state"
+
+    channel: Mapped[str] = mapped_column(String(64), primary_key=True)
+    subject: Mapped[str] = mapped_column(String(191), primary_key=True)
+    failing: Mapped[int] = mapped_column(SmallInteger)
+    answer: Mapped[str | None] = mapped_column(String(32))
+    update_time: Mapped[datetime]
+
+
+class NotifyMessage(Base):
+    """What waits to be sent to a channel, grouped by cause."""
+
+    __tablename__ = "notify_message"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    channel: Mapped[str] = mapped_column(String(64))
+    event: Mapped[str] = mapped_column(String(16))
+    cause: Mapped[str] = mapped_column(String(32))
+    text: Mapped[str] = mapped_column(String(1000))
+    pending: Mapped[int] = mapped_column(Integer)
+    first_at: Mapped[datetime]
+    last_at: Mapped[datetime]
+    tasks: Mapped[str] = mapped_column(Text)
+    run_id: Mapped[str | None] = mapped_column(String(36))
+    due_at: Mapped[datetime]
+    gap_seconds: Mapped[int | None] = mapped_column(Integer)

@@ -20,9 +20,11 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from broker import Sender
+from cadences import Cadences
 from config import Settings, get_settings
 from core.arming import Armed, Surroundings, arm
 from core.calendars import NO_OVERRIDES
+from core.holds import Mode
 from core.lifecycle import State
 from core.task_config import AnyConfig
 from endpoints import what_is_wrong_with_target
@@ -30,7 +32,7 @@ from firing import BATCH, Fired, fire_due, fire_manual
 from jobs import Job
 from keeper import Keeper
 from publisher import Publisher, sendable
-from store import calendar_days, leases, runs, schedules
+from store import calendar_days, holds, leases, runs, schedules
 from store.database import AnyRow, autocommit, connect, in_words, is_contention, read_clock, transaction
 from store.schedules import ERROR_CHARS
 from trouble import Trouble
@@ -41,13 +43,14 @@ logger = logging.getLogger("scheduler")
 ARM_BATCH: Final = 2000
 BROKEN_TOLD: Final = 20  # broken rows named in the log by one pass
 BACKLOG_SECONDS: Final = 0.2
+HANDS: Final = 3  # threads on a backlog; two reach 80 % of the bare loop's rate (bench/fires.py), three 84 %
 BUSY_PAUSE: Final = 0.05  # due rows that somebody else holds: look again, without spinning
 LOOK_BACK_SECONDS: Final = 0.5  # how late a row may be seen that was locked, or set back by hand
 BROKEN_RETRY: Final = timedelta(minutes=1)
 SURROUNDINGS_SECONDS: Final = 5.0
 OUTAGE_PAUSE: Final = 1.0
 SILENCE: Final = 20.0  # no statement of a beat takes half as long; after it a half-open connection is given up
-POOL_SIZE: Final = 10  # the tick, its second hand, the publisher, and each job at most one
+POOL_SIZE: Final = 14  # the tick and its helping hands, the publisher two, and each job at most one
 
 
 class DatabaseScheduler(Scheduler):
@@ -69,6 +72,8 @@ class DatabaseScheduler(Scheduler):
         self._overrides = NO_OVERRIDES
         self._calendar_versions: dict[str, str] = {}
         self._next_surroundings = 0.0
+        self._has_backlog = False
+        self._cadences = Cadences()
         self._trouble = Trouble(logger, "the ledger can be used again, and what is owed follows")
         self._closed = False
         super().__init__(*args, **kwargs)
@@ -138,11 +143,13 @@ class DatabaseScheduler(Scheduler):
             found = schedules.probe(connection, self.low_water)
         probed = monotonic()
         worked = 0
+        is_due = found.next_due is not None and found.next_due <= found.now
+        if self.low_water is None and not is_due:
+            self.low_water = found.now  # after a start, or an edit: nothing below is due
         if found.needs_arming:
             worked += self.arm()
         if found.run_now:
             worked += self.fire_manual()
-        is_due = found.next_due is not None and found.next_due <= found.now
         if is_due:
             worked += self.fire()
         self.keeper.tick_ends()
@@ -214,16 +221,21 @@ class DatabaseScheduler(Scheduler):
         }
 
     def fire(self) -> int:
-        """Turn due rows into runs; return how many rows moved on. A backlog is worked off by two hands at once.
+        """Turn due rows into runs; return how many rows moved on. A backlog is worked off by several hands at once.
 
-        While one waits for the database, the other plans: like two beats, they never see the same row.
+        While some wait for the database, another plans: like several beats, they never see the same row.
         """
-        moved = self._fire_batch()
-        if moved < BATCH or self.engine.dialect.name == "sqlite":  # which has one writer
-            return moved
-        other: Future[int] = Future()
-        Thread(target=self._help, args=(other,), name="fire", daemon=True).start()
-        return moved + self._fire_backlog() + other.result()
+        moved = 0
+        if not self._has_backlog:
+            moved = self._fire_batch()
+            if moved < BATCH:
+                return moved
+        if self.engine.dialect.name == "sqlite":  # which has one writer
+            return moved + self._fire_backlog()
+        helpers: list[Future[int]] = [Future() for _ in range(HANDS - 1)]
+        for done in helpers:
+            Thread(target=self._help, args=(done,), name="fire", daemon=True).start()
+        return moved + self._fire_backlog() + sum(done.result() for done in helpers)
 
     def _help(self, done: "Future[int]") -> None:
         try:
@@ -237,12 +249,15 @@ class DatabaseScheduler(Scheduler):
         while True:
             rows = self._fire_batch()
             moved += rows
-            if rows < BATCH or monotonic() > until:
+            self._has_backlog = rows == BATCH
+            if not self._has_backlog or monotonic() > until:
                 return moved
 
     def _fire_batch(self) -> int:
         fired = self._commit(
-            lambda tx: fire_due(tx, self.surroundings, since=self.low_water, skip_before=self.skip_before)
+            lambda tx: fire_due(
+                tx, self.surroundings, self._cadences, since=self.low_water, skip_before=self.skip_before
+            )
         )
         if fired.low_water is not None:  # only once it is committed: a failed COMMIT leaves the rows due
             self.low_water = fired.low_water
@@ -302,6 +317,7 @@ class DatabaseScheduler(Scheduler):
         """Read the endpoints and the calendars' days that rows are judged by."""
         with autocommit(self.engine) as connection:
             known = schedules.endpoints(connection)
+            skips = tuple(hold for hold in holds.in_force(connection) if hold.mode is Mode.SKIP)
             versions = calendar_days.versions(connection)
             if versions != self._calendar_versions:  # one object while nothing changed: caches hang on it
                 self._calendar_versions, self._overrides = versions, calendar_days.read(connection)
@@ -310,7 +326,7 @@ class DatabaseScheduler(Scheduler):
         def check(config: AnyConfig) -> str | None:
             return what_is_wrong_with_target(config, known, settings)
 
-        self.surroundings = Surroundings(settings.timezone, frozenset(settings.queues), self._overrides, check)
+        self.surroundings = Surroundings(settings.timezone, frozenset(settings.queues), self._overrides, check, skips)
 
 
 def _tell_broken(rows: Sequence[AnyRow], armed: Sequence[Mapping[str, Any]]) -> None:

@@ -57,6 +57,7 @@ def make_app(settings: Settings) -> Celery:
         result_serializer="json",
     )
     app.amqp.Connection = Connection
+    app.steps["consumer"].add("event_batches:EventBatches")
     return app
 
 

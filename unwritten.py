@@ -163,8 +163,9 @@ def _written(kept: Kept) -> bytes:
     if isinstance(outcome, AgentResult):
         told = {"answer": asdict(outcome)}
     else:
-        names = ("kind", "message", "http_status", "retry_after", "request_id", "conversation_id")
+        names = ("kind", "message", "http_status", "retry_after", "request_id", "conversation_id", "over")
         told = {"error": {name: getattr(outcome, name) for name in names}}
+        told["error"]["answer"] = outcome.answer and asdict(outcome.answer)
     body = {"run_id": kept.run_id, "worker": kept.worker, "attempt": kept.attempt, **told}
     return json.dumps(body, default=str).encode()
 
@@ -173,9 +174,15 @@ def _read(content: bytes) -> Kept:
     body: dict[str, Any] = json.loads(content)
     outcome: AgentResult | AgentError
     if "answer" in body:
-        answer = body["answer"]
-        outcome = AgentResult(**{**answer, "usage": Usage(**answer["usage"])})
+        outcome = _answer(body["answer"])
     else:
         error = body["error"]
-        outcome = AgentError(ErrorKind(error.pop("kind")), error.pop("message"), **error)
+        answer = error.pop("answer", None)
+        outcome = AgentError(
+            ErrorKind(error.pop("kind")), error.pop("message"), answer=answer and _answer(answer), **error
+        )
     return Kept(body["run_id"], body["worker"], body["attempt"], outcome)
+
+
+def _answer(told: dict[str, Any]) -> AgentResult:
+    return AgentResult(**{**told, "usage": Usage(**told["usage"])})

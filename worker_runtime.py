@@ -21,9 +21,11 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 import attempts
+from admission import Admission
 from config import Settings, get_settings
 from core.lifecycle import State
 from core.outcome import AgentError, AgentResult, ErrorKind, RemoteHandle, resumable_handle
+from hold_gate import HoldGate
 from logger import run_prefix
 from store import runs
 from store.database import autocommit, connect
@@ -86,7 +88,9 @@ class WorkerRuntime:
             pre_ping=False,
             silence=SILENCE_SECONDS,
         )
+        self.admission = Admission(settings, self.engine)
         self._unwritten = Unwritten(settings.log_path / "unwritten")
+        self.holds = HoldGate()
         self._lock = Lock()
         self._running: dict[str, Running] = {}
         self.draining = Event()
@@ -350,6 +354,7 @@ class WorkerRuntime:
         self._giving_up.set()
         self._closed.set()
         self._remove_lease()
+        self.admission.close()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.engine.dispose()
         self._lease.engine.dispose()

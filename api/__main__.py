@@ -11,7 +11,7 @@ from contextlib import suppress
 import uvicorn
 
 import preflight
-from api.tokens import parse_tokens
+from api.identities import parse_tokens
 from config import Settings, SettingsError, get_settings
 from logger import setup_logging
 

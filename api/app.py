@@ -12,12 +12,37 @@ from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from api import home, probes, runs, schedules
-from api.problems import problem
+from api import (
+    accounts,
+    backfills,
+    bulk,
+    changes,
+    documents,
+    exchange,
+    holds,
+    home,
+    login,
+    operations,
+    probes,
+    run_changes,
+    run_stream,
+    runs,
+    schedules,
+    seed_claw,
+    seed_claw_workers,
+    seed_trading,
+    task_actions,
+)
+from api.access import document_roles
+from api.bodies import BoundedBodies
+from api.headers import SecureHeaders
+from api.idempotency import IdempotentPosts
+from api.problems import Refused, problem
 from api.services import build_services
-from api.tokens import HOW_TO, TokenGate, parse_tokens
+from api.tokens import HOW_TO, PUBLIC, TokenGate
 from config import Settings, get_settings
 from logger import redact, setup_logging
+from store.database import is_contention
 
 RETRY_AFTER = {"Retry-After": "5"}
 HINTS = {
@@ -30,33 +55,57 @@ logger = logging.getLogger("api")
 
 def create_app(settings: Settings) -> FastAPI:
     """Build the application; it connects to nothing before the first request. Raises SettingsError."""
-    grants = parse_tokens(settings.api_tokens.get_secret_value())
     services = build_services(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         setup_logging("api")
-        if not grants:
-            logger.warning("API_TOKENS is empty: only /, /health/* and /metrics answer")
+        if not services.identities.grants:
+            logger.warning("API_TOKENS is empty: only users and tokens of the database are let in")
         yield
         services.close()
 
-    app = FastAPI(
+    app = documents.DescribedApi(
         title="Agent scheduler",
         version="2",
         description=HOW_TO,
         lifespan=lifespan,
-        docs_url=None,  # its page loads assets from the internet
+        docs_url=None,  # its page loads assets from the internet; api/documents.py has them
         redoc_url=None,
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.services = services
-    app.add_middleware(TokenGate, grants=grants)
+    app.add_middleware(IdempotentPosts, engine=services.engine)  # the last one added is asked first
+    app.add_middleware(BoundedBodies)
+    app.add_middleware(TokenGate, identities=services.identities, throttle=services.throttle)
+    app.add_middleware(SecureHeaders)
     app.include_router(home.router)
     app.include_router(probes.router)
-    for router in (runs.router, schedules.router):
+    app.include_router(documents.router)
+    for router in (
+        runs.router,
+        run_changes.router,
+        run_stream.router,
+        exchange.router,  # before the tasks: its addresses are no ids
+        schedules.router,
+        task_actions.router,
+        backfills.router,
+        bulk.router,
+        changes.router,
+        holds.router,
+        login.router,
+        accounts.router,
+        operations.router,
+        operations.changes,
+        seed_trading.router,
+        seed_trading.posts,
+        seed_claw.router,
+        seed_claw.changes,
+        seed_claw_workers.router,
+    ):
         # The gate has asked for the token already; this tells the OpenAPI document.
+        document_roles(router, PUBLIC)
         app.include_router(router, dependencies=[Security(HTTPBearer(auto_error=False))])
     for error, answer in ANSWERS.items():
         app.add_exception_handler(error, answer)
@@ -81,7 +130,15 @@ async def _misunderstood(_: Request, error: Exception) -> Response:
     return problem(422, told, errors=errors)
 
 
+async def _refused_edit(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)  # noqa: S101 - narrows the type only
+    return problem(422, str(error), errors=error.problems)
+
+
 async def _database_away(request: Request, error: Exception) -> Response:
+    if isinstance(error, OperationalError) and is_contention(error):
+        told = "Another session holds this row or table, so nothing was changed. Try again in a moment."
+        return problem(503, told, headers=RETRY_AFTER)
     logger.error("%s: the database: %s", request.url.path, redact(str(getattr(error, "orig", error))))
     return problem(
         503, "The database does not answer; /health/ready says more. Try again in a moment.", headers=RETRY_AFTER
@@ -96,6 +153,7 @@ async def _failed(_: Request, __: Exception) -> Response:
 ANSWERS = {
     HTTPException: _refused,
     RequestValidationError: _misunderstood,
+    Refused: _refused_edit,
     OperationalError: _database_away,
     InterfaceError: _database_away,
     TimeoutError: _database_away,

@@ -29,14 +29,12 @@ class BrokerLook:
 
 def look_at_broker(settings: Settings) -> BrokerLook:
     """Connect, look, hang up. Raises nothing."""
-    connection = celery_app.connection_for_write(settings.broker_url, transport_options=IMPATIENT)
     try:
-        channel = connection.default_channel
-        return _look(channel, settings.queues) if isinstance(channel, Channel) else BrokerLook()
+        with celery_app.connection_for_write(settings.broker_url, transport_options=IMPATIENT) as connection:
+            channel = connection.default_channel
+            return _look(channel, settings.queues) if isinstance(channel, Channel) else BrokerLook()
     except Exception as error:  # an edge: whatever kombu's transports raise, the broker does not serve
         return BrokerLook(problem=redact(str(error)))
-    finally:
-        connection.release()
 
 
 def _look(channel: Channel, queues: Sequence[str]) -> BrokerLook:

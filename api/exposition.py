@@ -18,6 +18,7 @@ from config import Settings
 from logger import redact
 from store import overview
 from store.database import autocommit
+from store.missed_fires import Noted
 from store.notices import Notices
 from store.overview import COUNT_LIMIT, Figures
 
@@ -106,6 +107,10 @@ def _of_ledger(figures: Figures) -> Iterator[Metric]:
         "calendar",
         figures.calendar_days_left,
     )
+    if figures.missed is not None:
+        yield from _of_missed(figures.missed)
+    reached = "Budgets that a run found used up within their window, by what is done then."
+    yield _labelled("scheduler_budgets_used_up", reached, "at_limit", figures.used_up)
     yield _gauge("scheduler_beats", "Beats that ticked lately.", figures.beats)
     if signs.newest_tick is not None:
         age = signs.now - signs.newest_tick
@@ -132,6 +137,18 @@ def _of_notices(seen: Notices) -> Iterator[Metric]:
         "queue",
         {each.queue: each.seconds for each in seen.stalled},
     )
+
+
+def _of_missed(missed: Noted) -> Iterator[Metric]:
+    """Tell what the watchdog saw; only the worst rows have a label of their own."""
+    yield _gauge("scheduler_missed_fires", "Rows overdue by more than 30 s when the watchdog last looked.", missed.rows)
+    yield _gauge("scheduler_missed_fires_look_age_seconds", "Time since the watchdog last looked.", missed.age)
+    worst = GaugeMetricFamily(
+        "scheduler_missed_fire_seconds", "For how long each of the worst ten was overdue.", labels=["task_id", "task"]
+    )
+    for each in missed.worst:
+        worst.add_metric([str(each.id), each.name], each.seconds)
+    yield worst
 
 
 def _gauge(name: str, told: str, value: float) -> Metric:

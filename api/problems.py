@@ -22,6 +22,14 @@ class Problem(BaseModel):
     errors: list[dict[str, str]] | None = None
 
 
+class Refused(Exception):
+    """An edit that cannot be made; each problem has its field and a message that says what to write instead."""
+
+    def __init__(self, problems: list[dict[str, str]]) -> None:
+        super().__init__("; ".join(problem["message"] for problem in problems))
+        self.problems = problems
+
+
 def problem(
     status: int, detail: str, *, headers: Mapping[str, str] | None = None, errors: list[dict[str, str]] | None = None
 ) -> JSONResponse:
@@ -32,7 +40,9 @@ def problem(
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe these error answers for the OpenAPI document."""
-    schema = Problem.model_json_schema()
+    schema = {"$ref": "#/components/schemas/Problem"}
+    if 401 in statuses:  # whoever guesses tokens is slowed
+        statuses = (*statuses, 429)
     return {
         status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": schema}}}
         for status in statuses

@@ -1,113 +1,112 @@
-"""Who may ask: tokens from API_TOKENS, and the gate in front of everything that is not public."""
+"""The gate in front of everything that is not public: who asks, by token or by session."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import StrEnum
-from hashlib import sha256
+import logging
 from hmac import compare_digest
-from re import fullmatch
 from typing import Final
 
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api.access import Caller
+from api.identities import Identities, csrf_token_of
 from api.problems import problem
-from config import SettingsError
+from api.throttle import Throttle
+from logger import redact
 
 #: What answers without a token; everything else, unknown paths too, asks for one.
-PUBLIC: Final = frozenset({"/", "/health/live", "/health/ready", "/metrics"})
+PUBLIC: Final = frozenset({"/", "/login", "/health/live", "/health/ready", "/metrics"})
+SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+COOKIE: Final = "agent_scheduler_session"
+CSRF_HEADER: Final = "X-CSRF-Token"
 
 HOW_TO: Final = (
-    "Send the header `Authorization: Bearer <token>`. A token comes from whoever runs this service: it stands in "
-    "API_TOKENS (environment or .env) as token:role, comma-separated, roles viewer, operator, admin; "
-    "`make run` keeps its own in data/embedded/api-token."
+    "Send the header `Authorization: Bearer <token>`. A token comes from whoever runs this service: an admin makes one "
+    "with POST /api/v2/tokens, or it stands in API_TOKENS (environment or .env) as token:role, comma-separated, roles "
+    "viewer, operator, admin; `make run` keeps its own in data/embedded/api-token. A browser logs in with POST /login."
 )
 
-
-class Role(StrEnum):
-    """What a token may do; each role may do what those before it may."""
-
-    VIEWER = "viewer"
-    OPERATOR = "operator"
-    ADMIN = "admin"
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """A token, kept as its digest, and its role."""
-
-    digest: bytes
-    role: Role
-
-
-def digest_of(token: bytes) -> bytes:
-    """Make every token equally long, so that a comparison tells nothing, and none stays in memory."""
-    return sha256(token).digest()
-
-
-def parse_tokens(text: str) -> tuple[Grant, ...]:
-    """Read API_TOKENS. Raises SettingsError, which names the entry by its position and shows nothing of it."""
-    found: dict[bytes, Grant] = {}
-    roles = ", ".join(Role)
-    for position, entry in enumerate(text.split(","), start=1):
-        if not entry.strip():
-            continue
-        token, separator, role = (part.strip() for part in entry.rpartition(":"))
-        wrong = f"API_TOKENS: entry {position}"
-        if not separator:
-            raise SettingsError(f"{wrong} has no role; write token:role, where the role is one of {roles}")
-        if not fullmatch(r"[!-~]+", token):
-            raise SettingsError(f"{wrong} needs a token of ASCII letters, digits and signs, without spaces")
-        if role not in set(Role):
-            raise SettingsError(f"{wrong} has an unknown role after its last colon; use one of {roles}")
-        digest = digest_of(token.encode())
-        if digest in found:
-            raise SettingsError(f"{wrong} repeats the token of an earlier entry; give each role a token of its own")
-        found[digest] = Grant(digest, Role(role))
-    return tuple(found.values())
-
-
-def role_of(header: str | None, grants: Iterable[Grant]) -> Role | None:
-    """Find whose token the Authorization header holds, in the same time whoever's it is."""
-    scheme, _, token = (header or "").strip().partition(" ")
-    if scheme.lower() != "bearer":
-        return None
-    presented = digest_of(token.strip().encode("latin-1"))
-    role = None
-    for grant in grants:
-        if compare_digest(grant.digest, presented):
-            role = grant.role
-    return role
+logger = logging.getLogger("api")
 
 
 class TokenGate:
-    """ASGI middleware: a request without a known token goes no further, unless its path is PUBLIC.
+    """ASGI middleware: a request without a known token or session goes no further, unless its path is PUBLIC.
 
-    The role stands in `request.state.role` afterwards.
+    Who asks stands in `request.state.caller` afterwards. A session alone changes nothing: what is not SAFE needs
+    the session's CSRF token too.
     """
 
-    def __init__(self, app: ASGIApp, grants: tuple[Grant, ...]) -> None:
+    def __init__(self, app: ASGIApp, identities: Identities, throttle: Throttle) -> None:
         self.app = app
-        self.grants = grants
+        self.identities = identities
+        self.throttle = throttle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let public paths and known tokens through; answer 401 to everything else."""
+        """Let public paths and known callers through; answer 401, 403 or 429 to everything else."""
         if scope["type"] == "lifespan" or (scope["type"] == "http" and scope["path"] in PUBLIC):
-            await self.app(scope, receive, send)
-            return
-        header = Headers(scope=scope).get("authorization")
-        role = role_of(header, self.grants)
-        if role is not None:
-            scope.setdefault("state", {})["role"] = role
             await self.app(scope, receive, send)
             return
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
             return
-        challenge = 'Bearer realm="agent-scheduler"' + (', error="invalid_token"' if header else "")
-        await problem(401, self._refusal(header), headers={"WWW-Authenticate": challenge})(scope, receive, send)
+        found = await self._identify(scope)
+        if isinstance(found, Response):
+            await found(scope, receive, send)
+            return
+        scope.setdefault("state", {})["caller"] = found
+        await self.app(scope, receive, send)
 
-    def _refusal(self, header: str | None) -> str:
-        if not self.grants:
-            return f"API_TOKENS is empty, so nobody can ask yet: set it and restart the API. {HOW_TO}"
-        return f"{'This token is not known here' if header else 'A token is needed'}. {HOW_TO}"
+    async def _identify(self, scope: Scope) -> Caller | Response:
+        headers = Headers(scope=scope)
+        header = headers.get("authorization")
+        session = cookie_parser(headers.get("cookie", "")).get(COOKIE)
+        try:
+            if header is None and session:
+                return await self._by_session(scope["method"], session, headers.get(CSRF_HEADER, ""))
+            return await self._by_token(header, address_of(scope))
+        except SQLAlchemyError as error:
+            logger.error("nobody can be recognised: %s", redact(str(getattr(error, "orig", error))))
+            told = "The database does not answer, so the caller cannot be recognised. Try again in a moment."
+            return problem(503, told, headers={"Retry-After": "5"})
+
+    async def _by_session(self, method: str, session: str, csrf_token: str) -> Caller | Response:
+        caller = self.identities.known_session(session) or await run_in_threadpool(self.identities.by_session, session)
+        if caller is None:
+            return self._refused("This session has ended")
+        expected = csrf_token_of(session)
+        if method not in SAFE and not compare_digest(csrf_token.encode("latin-1", "replace"), expected.encode()):
+            told = f"A session changes something only with the header {CSRF_HEADER}; GET /api/v2/session names it."
+            return problem(403, told)
+        return caller
+
+    async def _by_token(self, header: str | None, address: str) -> Caller | Response:
+        scheme, _, token = (header or "").strip().partition(" ")
+        token = token.strip()
+        if header is None:
+            return self._refused("A token is needed")
+        if scheme.lower() != "bearer" or not token:
+            return self._refused("The header Authorization holds no bearer token")
+        wait = 0 if self.identities.was_good(token) else self.throttle.token_wait(address)
+        if wait:
+            told = f"Too many wrong tokens from {address}; the next one is looked at in {wait} seconds."
+            return problem(429, told, headers={"Retry-After": str(wait)})
+        caller = self.identities.known_token(token) or await run_in_threadpool(self.identities.by_token, token)
+        if caller is None:
+            self.throttle.token_failed(address)
+            return self._refused("This token is not known here, or has expired", challenge=', error="invalid_token"')
+        return caller
+
+    def _refused(self, told: str, challenge: str = "") -> Response:
+        if not self.identities.grants:
+            told += ". API_TOKENS is empty"
+        headers = {"WWW-Authenticate": f'Bearer realm="agent-scheduler"{challenge}'}
+        return problem(401, f"{told}. {HOW_TO}", headers=headers)
+
+
+def address_of(scope: Scope) -> str:
+    """Name where a request comes from."""
+    client = scope.get("client")
+    return str(client[0]) if client else "unknown"

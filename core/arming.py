@@ -17,6 +17,7 @@ from core.cadence import MICROSECOND, Bounded, Cadence, CadenceError, Interval, 
 from core.calendars import NO_OVERRIDES, Calendar, Overrides, ends_soon, load, past_the_data
 from core.clock_change import DstPolicy, is_in_gap, moment_at
 from core.hints import hints_of, joined
+from core.holds import Hold
 from core.on_calendar import Roll, on_calendar
 from core.planning import CatchUp, Overlap, Policy
 from core.recurrence import parse_rrule
@@ -46,6 +47,8 @@ class Surroundings:
     """What operators say about single days of a calendar: the table `calendar_day`."""
     check_target: Callable[[AnyConfig], str | None] = field(default=lambda _: None)
     """Says what is wrong with the endpoint or host a row names."""
+    skips: tuple[Hold, ...] = ()
+    """Holds under which due moments are skipped."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,8 +34,8 @@ FINAL = frozenset({State.SUCCESS, State.FAILURE, State.REVOKED, State.SKIPPED, S
 WAITING = frozenset({State.PENDING, State.QUEUED, State.RETRY})
 
 NEXT: dict[State, frozenset[State]] = {
-    State.PENDING: frozenset({State.QUEUED, State.STARTED, State.REVOKED}),
-    State.QUEUED: frozenset({State.STARTED, State.REVOKED}),
+    State.PENDING: frozenset({State.QUEUED, State.STARTED, State.REVOKED, State.SKIPPED}),
+    State.QUEUED: frozenset({State.STARTED, State.REVOKED, State.SKIPPED, State.PENDING}),
     State.STARTED: frozenset({State.SUCCESS, State.FAILURE, State.REQUIRES_ACTION, State.RETRY, State.REVOKED}),
     State.RETRY: frozenset({State.QUEUED, State.STARTED, State.REVOKED}),
     **{state: frozenset() for state in FINAL},

@@ -25,6 +25,7 @@ class ErrorKind(StrEnum):
     UNAVAILABLE = "unavailable"  #: 5xx, gateway pages
     REMOTE_FAILED = "remote_failed"  #: the agent ran and says it failed
     EMPTY = "empty"  #: the agent says success and gives no answer
+    EXPECTATION = "expectation"  #: an answer, paid for, that fails a check of `expect`; it stays in `result`
     PROTOCOL = "protocol"  #: the answer is not what this platform speaks, or is too large
     TIMEOUT = "timeout"  #: our total deadline
     CANCELLED = "cancelled"  #: cut on request
@@ -46,6 +47,7 @@ RETRYABLE = frozenset(
         ErrorKind.UNAVAILABLE,
         ErrorKind.REMOTE_FAILED,
         ErrorKind.EMPTY,
+        ErrorKind.EXPECTATION,  # the same question may be answered better; it costs again, which max_retries allows
         ErrorKind.TIMEOUT,
         ErrorKind.OUTCOME_UNKNOWN,
         ErrorKind.WORKER_LOST,
@@ -147,6 +149,8 @@ class AgentError(Exception):
         retry_after: float | None = None,
         request_id: str | None = None,
         conversation_id: str | None = None,
+        over: bool = False,
+        answer: AgentResult | None = None,
     ) -> None:
         super().__init__(message)
         self.kind = kind
@@ -156,3 +160,7 @@ class AgentError(Exception):
         """Seconds the platform asks us to wait: a floor for our own back-off."""
         self.request_id = request_id
         self.conversation_id = conversation_id
+        self.over = over
+        """True where the remote run has ended, or is forgotten there: its handle finds nothing to go on with."""
+        self.answer = answer
+        """What came all the same, to be kept with its usage: the answer that fails an expectation."""

@@ -20,6 +20,7 @@ ON_TIME = timedelta(seconds=10)
 
 MAX_RUNS_REACHED = "max_runs is reached"
 NO_FURTHER = "no further moment within its bounds"
+SKIP_MISSED = "--skip-missed: due before beat started"
 
 
 class CatchUp(StrEnum):
@@ -102,13 +103,13 @@ def plan(due_at: datetime, now: datetime, cadence: Cadence, policy: Policy, *, a
     return Plan(fire, hold, (*skipped, *overlapped), cancel, next_at, finished)
 
 
-def skip_missed(due_at: datetime, until: datetime, cadence: Cadence) -> Plan:
+def skip_missed(due_at: datetime, until: datetime, cadence: Cadence, reason: str = SKIP_MISSED) -> Plan:
     """Leave out every moment up to `until`: what `--skip-missed` makes of a row that was due before the start."""
     if due_at > until:
         return Plan(next_at=due_at)
     next_at = cadence.after(until)
     return Plan(
-        skipped=_skips(due_at, until + MICROSECOND, cadence, "--skip-missed: due before beat started"),
+        skipped=_skips(due_at, until + MICROSECOND, cadence, reason),
         next_at=next_at,
         finished="" if next_at is not None else NO_FURTHER,
     )

@@ -91,6 +91,32 @@ def preview(row: Any, around: Surroundings, since: datetime, count: int = 10) ->
     return shown
 
 
+def as_json(found: Preview) -> dict[str, Any]:
+    """Say it as JSON values; what is left out is in wall-clock times, since the clocks may never show them."""
+    zone = ZoneInfo(found.zone) if found.fires else UTC
+    return {
+        "zone": found.zone,
+        "problems": found.problems,
+        "fires": [
+            {
+                "scheduled_for": fire.moment.isoformat(),
+                "local": fire.moment.astimezone(zone).isoformat(),
+                "without_jitter": fire.nominal.isoformat(),
+                "jitter_seconds": (fire.moment - fire.nominal).total_seconds(),
+                "note": fire.note,
+            }
+            for fire in found.fires
+        ],
+        "left_out": [
+            {"first": one.first.isoformat(), "last": one.last.isoformat(), "count": one.count, "reason": one.reason}
+            for one in found.entries
+            if isinstance(one, LeftOut)
+        ],
+        "ended": found.ended,
+        "notes": found.warnings,
+    }
+
+
 def _walk(shown: Preview, row: Any, cadence: Cadence, since: datetime, wanted: int) -> None:
     nominal = cadence.inner if isinstance(cadence, Jittered) else cadence
     rule = nominal.inner if isinstance(nominal, Bounded) else nominal

@@ -1,8 +1,9 @@
 """`task_extra_config`: WHAT a row does, validated. Unknown keys are errors that name the near miss."""
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import lru_cache
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AliasChoices,
@@ -10,11 +11,17 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainValidator,
+    StrictBool,
     StringConstraints,
     TypeAdapter,
     ValidationError,
+    model_validator,
 )
 
+from core import templates
+from core.expectations import Expect, ExpectationError, read_expect
+from core.notifications import Event, NotifyFault, read_notify
 from core.strict_json import JSONError, kind_of, read_object, shown
 
 MAX_TIMEOUT = 7 * 24 * 3600
@@ -24,8 +31,8 @@ QUEUE_NAME: Final = r"^[A-Za-z0-9_.\-]{1,64}$"
 
 MAX_PROBLEMS = 10  # named one by one; a text with thousands of wrong keys must still fit into config_error
 CACHED_CHARS = 4096  # longer texts are read anew each time: the cache must not hold megabytes
-# Keys of the contract that this version does not act on; a row that uses one is told so.
-UNSUPPORTED = ("expect", "notify")
+# Faults that are whole sentences already.
+WORDED = (ExpectationError, NotifyFault, templates.TemplateFault)
 
 
 class ConfigError(Exception):
@@ -77,9 +84,11 @@ class CommonConfig(BaseModel):
     options: Annotated[dict[str, Any], Field(description='an object such as {"temperature": 0.2}')] = Field(
         default_factory=dict
     )
-    template: Annotated[
-        Literal[False], Field(description="false: message templates are not supported by this version")
-    ] = False
+    expect: Annotated[Expect | None, PlainValidator(read_expect), Field(description="an object of checks")] = None
+    notify: Annotated[
+        Mapping[Event, tuple[str, ...]], PlainValidator(read_notify), Field(description="names of channels")
+    ] = Field(default_factory=dict)
+    template: Annotated[Literal[False], Field(description="false: only agent and workflow rows have templates")] = False
 
 
 class ConversationConfig(CommonConfig):
@@ -93,6 +102,17 @@ class ConversationConfig(CommonConfig):
             description='"new", "sticky" or the id of a conversation',
         ),
     ] = "new"
+    template: Annotated[StrictBool, Field(description="true or false")] = False  # type: ignore[assignment]
+
+    @model_validator(mode="after")
+    def _check_templates(self) -> Self:
+        for key in ("message", "inputs") if self.template else ():
+            for text in templates.texts_in(getattr(self, key, "")):
+                try:
+                    templates.check(text)
+                except templates.TemplateFault as fault:
+                    raise templates.TemplateFault(f"{key} is no template that can be used: {fault}") from None
+        return self
 
 
 class AgentConfig(ConversationConfig):
@@ -199,6 +219,8 @@ def _sentence(issue: Any, raw: dict[str, Any]) -> str:
     if issue["type"] == "union_tag_invalid":
         given = raw.get("task_type")
         return f"task_type {shown(given)} is unknown; use one of {kinds}{_near(given, list(MODELS))}"
+    if isinstance(fault := issue.get("ctx", {}).get("error"), WORDED):
+        return str(fault)
     path = [str(part) for part in issue["loc"][1:] if part != "[key]"]
     field, name = path[0] if path else "", shown(".".join(path))[1:-1]
     model = MODELS[raw["task_type"]]
@@ -215,8 +237,6 @@ def _sentence(issue: Any, raw: dict[str, Any]) -> str:
 
 def _unwanted(key: str, raw: dict[str, Any], spellings: dict[str, str]) -> str:
     """Say why a key must not be there."""
-    if key in UNSUPPORTED:
-        return f"{key} is not supported by this version; leave the key out"
     if key in spellings:
         twins = [other for other in spellings if other in raw and spellings[other] == spellings[key]]
         return f"{' and '.join(twins)} mean the same; keep one"

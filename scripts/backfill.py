@@ -8,27 +8,24 @@ import io
 import sys
 from collections.abc import Callable
 from datetime import datetime
-from time import monotonic
 from typing import Any, Final
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 import preflight
-from backfill import looked_at
+from backfill_range import CannotBackfill, Count, count, enter, read_range
 from config import Settings, SettingsError, get_settings
-from core.arming import Surroundings, cadence_of, what_is_wrong
-from core.cadence import MICROSECOND, Cadence, CadenceError
+from core.zones import zone_names
 from logger import redact
-from scripts.rows import Refused, find_row, read_moment, read_surroundings, shown
+from scripts.rows import Refused, find_row, read_moment, shown
 from scripts.terminal import table
 from store import backfills
-from store.backfills import AlreadyOpen, BackfillState
+from store.backfills import BackfillState
 from store.database import AnyRow, autocommit, connect, read_clock, transaction
+from surroundings import read_surroundings
 
 DONE, REFUSED = 0, 2
-COUNTED: Final = 10_000  # moments that a dry run looks at, or as many as COUNT_SECONDS allow
-COUNT_SECONDS: Final = 10.0
 LISTED: Final = 20
 
 
@@ -56,26 +53,26 @@ def start(given: argparse.Namespace, engine: Engine, settings: Settings) -> str:
     """Enter a backfill, or with --dry-run say what it would do. Raises Refused."""
     with transaction(engine) as tx:
         row, around = find_row(tx, given.row), read_surroundings(tx, settings)
-        problems = what_is_wrong(row, around)
-        if problems:
-            raise Refused(f"row {row.id} {row.name!r} is broken, mend it first: {'; '.join(problems)}")
-        zone = row.timezone or around.zone
-        bounds = _bounds(given, zone, read_clock(tx))
-        unfinished = backfills.open_of(tx, row.id)
-        if unfinished is not None:
-            raise Refused(_is_open(unfinished, row))
-        cadence, first = _first(row, around, bounds)
-        where = f"{row.name!r} from {shown(bounds[0], zone)} until {shown(bounds[1], zone)} ({zone})"
-        if given.dry_run:
-            return f"{where}: {_count(tx, row, cadence, first, bounds[1])}; the first moment is {shown(first, zone)}"
+        zone = row.timezone if row.timezone in zone_names() else around.zone
+        since, until = _bounds(given, zone, read_clock(tx))
         try:
-            made = backfills.create(tx, row, first, bounds, at_a_time=given.at_a_time)
-        except AlreadyOpen:  # another start was faster
-            raise Refused(_is_open(None, row)) from None
+            wanted = read_range(tx, row, around, since, until)
+            where = f"{row.name!r} from {shown(since, zone)} until {shown(until, zone)} ({zone})"
+            if given.dry_run:
+                return f"{where}: {_told(count(tx, wanted))}; the first moment is {shown(wanted.first, zone)}"
+            made = enter(tx, wanted, at_a_time=given.at_a_time)
+        except CannotBackfill as error:
+            raise Refused(str(error)) from error
     return (
-        f"backfill {made}: {where}, {given.at_a_time} at a time; the first moment is {shown(first, zone)}. "
+        f"backfill {made}: {where}, {given.at_a_time} at a time; the first moment is {shown(wanted.first, zone)}. "
         "Beat carries it out; look: python -m scripts.backfill list"
     )
+
+
+def _told(counted: Count) -> str:
+    more = "" if counted.is_whole else "at least "
+    left_out = f"{counted.left_out} of them left out (succeeded, under way, or backfilled before)"
+    return f"{more}{counted.moments} moments, {left_out}"
 
 
 def _bounds(given: argparse.Namespace, zone: str, now: datetime) -> tuple[datetime, datetime]:
@@ -88,36 +85,6 @@ def _bounds(given: argparse.Namespace, zone: str, now: datetime) -> tuple[dateti
     if until < first:
         raise Refused(f"--until {given.until!r} is before --from {given.since!r}; change one of them")
     return first, until
-
-
-def _first(row: AnyRow, around: Surroundings, bounds: tuple[datetime, datetime]) -> tuple[Cadence, datetime]:
-    cadence = cadence_of(row, around.zone, around.overrides)
-    try:
-        first = cadence.after(bounds[0] - MICROSECOND)
-    except CadenceError as error:
-        raise Refused(f"row {row.id} {row.name!r} cannot be searched: {error}") from error
-    if first is None or first > bounds[1]:
-        raise Refused(
-            f"row {row.id} {row.name!r} has no moment between the two; look: "
-            f"python -m scripts.preview {row.id} --from {bounds[0]:%Y-%m-%d}"
-        )
-    return cadence, first
-
-
-def _count(tx: Any, row: AnyRow, cadence: Cadence, first: datetime, until: datetime) -> str:
-    seen, needless, begin = 0, 0, monotonic()
-    following: datetime | None = first
-    while following is not None and following <= until and seen < COUNTED and monotonic() - begin < COUNT_SECONDS:
-        moments, following = looked_at(cadence, following, until)
-        seen += len(moments)
-        needless += len(backfills.occupied(tx, row.id, moments[0], moments[-1]) & set(moments))
-    more = "at least " if following is not None and following <= until else ""
-    return f"{more}{seen} moments, {needless} of them left out (succeeded, under way, or backfilled before)"
-
-
-def _is_open(backfill_id: int | None, row: AnyRow) -> str:
-    name = "another backfill" if backfill_id is None else f"backfill {backfill_id}"
-    return f"{name} of row {row.id} {row.name!r} has not finished; wait for it, or cancel it"
 
 
 def show(_given: argparse.Namespace, engine: Engine, _settings: Settings) -> str:

@@ -29,10 +29,21 @@ from typing import Final
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.access import Role
 from config import BASE_DIR, ENV_FILE, SettingsError, get_settings
 from scripts import embedded_supervisor as supervisor
-from scripts import samples
-from scripts.embedded_profile import HOME, LOGS, CannotRun, Profile, api_token, demo_port, find_valkey, keep_demo_port
+from scripts import samples, users
+from scripts.embedded_profile import (
+    HOME,
+    LOGS,
+    CannotRun,
+    Profile,
+    admin_password,
+    api_token,
+    demo_port,
+    find_valkey,
+    keep_demo_port,
+)
 from scripts.port_holder import find_holder, is_free
 from scripts.terminal import Steps, say, table
 from store.database import connect
@@ -102,6 +113,8 @@ class Embedded:
             done = _run_module("store.migrate")
             if done.returncode != 0:
                 raise CannotRun(done.stdout.strip())
+        if users.has_password(self.engine, users.ADMIN, admin_password()) is None:
+            users.add_user(self.engine, users.ADMIN, Role.ADMIN, admin_password(), by="make run")
 
     def start_servers(self) -> None:
         """Start supervisord, and the programs that the others need."""
@@ -154,6 +167,8 @@ class Embedded:
         """Say where to look and what to try next."""
         address = f"http://{_reachable(self.profile.settings.api_host)}:{self.profile.settings.api_port}"
         say(f"Console   {address}/")
+        if not self.profile.own_database and users.has_password(self.engine, users.ADMIN, admin_password()):
+            say(f"Login     {users.ADMIN}, password {admin_password()}")
         say(f"API       curl -H 'Authorization: Bearer {api_token()}' '{address}{LATEST_RUNS_PATH}'")
         say(f"Look      make status; logs in {_near(self.profile.settings.log_path)}/ and {_near(LOGS)}/")
         if self.profile.has_samples:

@@ -118,7 +118,16 @@ def socket_path() -> Path:
 
 def api_token() -> str:
     """The token of this copy's API: made once, readable by its owner only."""
-    path = HOME / "api-token"
+    return _kept_secret("api-token")
+
+
+def admin_password() -> str:
+    """The password that this copy's first admin was given."""
+    return _kept_secret("admin-password")
+
+
+def _kept_secret(name: str) -> str:
+    path = HOME / name
     if not path.exists():
         with open(path, "w", opener=lambda name, flags: os.open(name, flags | os.O_EXCL, 0o600)) as file:
             file.write(secrets.token_urlsafe(24))

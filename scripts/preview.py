@@ -24,12 +24,13 @@ from core.arming import KINDS, Surroundings
 from core.cadence import MICROSECOND
 from core.calendars import NO_OVERRIDES, Overrides
 from core.legacy.rows import as_row
-from core.preview import MAX_FIRES, LeftOut, Preview, preview
+from core.preview import MAX_FIRES, LeftOut, Preview, as_json, preview
 from core.zones import zone_names
 from logger import redact
-from scripts.rows import Refused, find_row, read_moment, read_surroundings
+from scripts.rows import Refused, find_row, read_moment
 from store import calendar_days
 from store.database import autocommit, connect, read_clock
+from surroundings import read_surroundings
 
 SHOWN, BROKEN, UNUSABLE = 0, 1, 2
 DAY_AND_TIME: Final = "%a %Y-%m-%d %H:%M:%S"
@@ -167,32 +168,6 @@ def _told(entry: LeftOut) -> str:
         return f"left out: {entry.reason}"
     many = "many" if entry.count is None else f"{entry.count} times"
     return f"left out, {many} until {entry.last:%m-%d %H:%M:%S}: {entry.reason}"
-
-
-def as_json(found: Preview) -> dict[str, Any]:
-    """The same for programs; what is left out is in wall-clock times, since the clocks may never show them."""
-    zone = ZoneInfo(found.zone) if found.fires else UTC
-    return {
-        "zone": found.zone,
-        "problems": found.problems,
-        "fires": [
-            {
-                "scheduled_for": fire.moment.isoformat(),
-                "local": fire.moment.astimezone(zone).isoformat(),
-                "without_jitter": fire.nominal.isoformat(),
-                "jitter_seconds": (fire.moment - fire.nominal).total_seconds(),
-                "note": fire.note,
-            }
-            for fire in found.fires
-        ],
-        "left_out": [
-            {"first": one.first.isoformat(), "last": one.last.isoformat(), "count": one.count, "reason": one.reason}
-            for one in found.entries
-            if isinstance(one, LeftOut)
-        ],
-        "ended": found.ended,
-        "notes": found.warnings,
-    }
 
 
 def _option(column: str) -> str:

@@ -6,11 +6,8 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from config import Settings
-from core.arming import Surroundings
 from core.clock_change import moment_at
-from endpoints import what_is_wrong_with_target
-from store import calendar_days, schedules
+from store import schedules
 from store.database import AnyRow
 
 EARLIEST, LATEST = 1970, 2200
@@ -30,17 +27,6 @@ def find_row(connection: Connection, text: str) -> AnyRow:
     near = get_close_matches(text, schedules.names(connection), 1, 0.6)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise Refused(f"periodic_task has no row with the id or name {text!r}{hint}")
-
-
-def read_surroundings(connection: Connection, settings: Settings) -> Surroundings:
-    """Read what beat judges rows by."""
-    known = schedules.endpoints(connection)
-    return Surroundings(
-        settings.timezone,
-        frozenset(settings.queues),
-        calendar_days.read(connection),
-        lambda config: what_is_wrong_with_target(config, known, settings),
-    )
 
 
 def read_moment(option: str, text: str, zone: str) -> datetime:

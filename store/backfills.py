@@ -63,9 +63,10 @@ def open_of(connection: Connection, task_id: int) -> int | None:
     return connection.execute(select(B.id).where(B.open_task_id == task_id)).scalar_one_or_none()
 
 
-def latest(connection: Connection, limit: int) -> Sequence[AnyRow]:
-    """Read the newest backfills. Primary key, backwards."""
-    return connection.execute(select(TABLE).order_by(B.id.desc()).limit(limit)).all()
+def latest(connection: Connection, limit: int, *, before: int | None = None) -> Sequence[AnyRow]:
+    """Read the newest backfills, or those before one. Primary key, backwards."""
+    query = select(TABLE) if before is None else select(TABLE).where(B.id < before)
+    return connection.execute(query.order_by(B.id.desc()).limit(limit)).all()
 
 
 def read(connection: Connection, backfill_id: int) -> AnyRow | None:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from models import UtcTime
+from column_types import UtcTime
 
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 
@@ -155,16 +155,22 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 
     Engines are in AUTOCOMMIT, so that single statements, which are most, cost one round trip and not four.
     """
+    with engine.connect() as connection, transaction_on(connection):
+        yield connection
+
+
+@contextmanager
+def transaction_on(connection: Connection) -> Iterator[None]:
+    """Do the same on a connection of `autocommit`."""
     # IMMEDIATE: a transaction that reads first and writes later would fail at once with "database is locked".
-    begin = "BEGIN IMMEDIATE" if engine.dialect.name == "sqlite" else "START TRANSACTION"
-    with engine.connect() as connection:
-        connection.exec_driver_sql(begin)
-        try:
-            yield connection
-            connection.exec_driver_sql("COMMIT")
-        except BaseException:
-            _roll_back(connection)
-            raise
+    begin = "BEGIN IMMEDIATE" if connection.dialect.name == "sqlite" else "START TRANSACTION"
+    connection.exec_driver_sql(begin)
+    try:
+        yield
+        connection.exec_driver_sql("COMMIT")
+    except BaseException:
+        _roll_back(connection)
+        raise
 
 
 def _roll_back(connection: Connection) -> None:

@@ -12,9 +12,10 @@ from sqlalchemy import Connection, Engine, ScalarSelect, String, column, event, 
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from core.lifecycle import State
-from store import calendar_days, notices
+from store import budgets, calendar_days, missed_fires, notices
 from store.database import AnyRow, connect, error_code, utc_now
 from store.leases import BEAT, LEASE
+from store.missed_fires import Noted
 from store.notices import Notices
 from store.runs import R
 from store.schedules import DUE_INDEX, T
@@ -67,6 +68,9 @@ class Figures:
     broken: int
     notices: Notices
     calendar_days_left: Mapping[str, int]
+    missed: Noted | None
+    used_up: Mapping[str, int]
+    """Budgets that were found used up within their window, by what they do then."""
 
 
 def connect_bounded(url: str, *, pool_size: int, seconds: int) -> Engine:
@@ -140,6 +144,8 @@ def figures(connection: Connection, *, heads: Sequence[str], beat_age: timedelta
         broken=row.broken,
         notices=notices.read(connection, signs.now),
         calendar_days_left=calendar_days.read_noted(connection).days_left(signs.now.date()),
+        missed=missed_fires.noted(connection, signs.now),
+        used_up=budgets.used_up(connection, signs.now),
     )
 
 
@@ -175,12 +181,10 @@ def queue_ready(connection: Connection, heads: Sequence[str]) -> dict[str, datet
     return {row.queue: row.ready_at for row in connection.execute(waiting.group_by(R.queue))}
 
 
-def runs_before(connection: Connection, before: str | None, limit: int) -> Sequence[AnyRow]:
-    """Page through the runs, newest first, without their answers. Primary key, backwards: ids sort by creation."""
-    query = select(*RUN_SUMMARY, func.substr(R.error, 1, ERROR_CHARACTERS).label("error"))
-    if before is not None:
-        query = query.where(R.id < before)
-    return connection.execute(query.order_by(R.id.desc()).limit(limit)).all()
+def runs_by_id(connection: Connection, run_ids: Sequence[str]) -> dict[str, AnyRow]:
+    """Read runs without their answers. Primary key."""
+    query = select(*RUN_SUMMARY, func.substr(R.error, 1, ERROR_CHARACTERS).label("error")).where(R.id.in_(run_ids))
+    return {row.id: row for row in connection.execute(query)}
 
 
 def run_detail(connection: Connection, run_id: str) -> AnyRow | None:
@@ -191,3 +195,10 @@ def run_detail(connection: Connection, run_id: str) -> AnyRow | None:
 def tasks_after(connection: Connection, after: int, limit: int) -> Sequence[AnyRow]:
     """Page through the tasks by id. Primary key."""
     return connection.execute(select(*TASK).where(T.id > after).order_by(T.id).limit(limit)).all()
+
+
+def count_tasks(connection: Connection) -> int:
+    """Count the tasks, up to COUNT_LIMIT. The smallest index."""
+    some = select(literal(1).label("one")).select_from(TASK_TABLE).limit(COUNT_LIMIT)
+    found: int = connection.execute(select(func.count()).select_from(some.subquery())).scalar_one()
+    return found

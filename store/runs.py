@@ -1,24 +1,41 @@
 """Queries on `task_run`, the ledger. Every state change is one guarded UPDATE."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
+from functools import cache
 from operator import attrgetter
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, Table, and_, exists, func, insert, literal, select, text, union_all, update
+from sqlalchemy import (
+    Connection,
+    Table,
+    TextClause,
+    Update,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import DBAPIError
 from uuid_utils import uuid7
 
 from core.lifecycle import Origin, State, leading_to
 from models import TaskRun
-from store.bulk import json_table, send_rows
+from store.bulk import json_table, moment_text, send_rows
 from store.database import AnyRow, is_duplicate, is_refused, utc_now
 
 TABLE: Table = TaskRun.__table__  # type: ignore[assignment]
 R = TABLE.c
 
 TO_STARTED, TO_QUEUED, TO_REVOKED = leading_to(State.STARTED), leading_to(State.QUEUED), leading_to(State.REVOKED)
+WAITS = "waits: "  # how the `error` begins of a run that has not started since something is used up
 
 
 def new_run_id() -> str:
@@ -114,37 +131,54 @@ def insert_runs(tx: Connection, runs: Sequence[NewRun], refused: Refused | None 
 
 
 def insert_fired(tx: Connection, runs: Sequence[NewRun], refused: Refused | None = None) -> list[NewRun]:
-    """Do the same for runs of rows that this transaction has locked, at half the cost.
+    """Do the same for runs of rows that this transaction has locked and fires now, at a third of the cost.
 
-    The server copies name and config from the row; they are not sent. The values come as JSON_TABLE: quoting
-    14 of them one by one costs more than all the rest of a fire.
+    The server copies name and config from the row; they are not sent, nor is what all runs to be started share. The
+    values come as JSON_TABLE: quoting them one by one costs more than all the rest of a fire.
     """
     if tx.dialect.name == "sqlite":
         return insert_runs(tx, runs, refused)
-    return _insert_new(tx, runs, lambda batch: send_rows(tx, _INSERT_FIRED, [*map(_fired_values, batch)]), refused)
+    starting = [run for run in runs if run.ready_at is not None]
+    others = [run for run in runs if run.ready_at is None]
+    shared = {"ready_at": moment_text(starting[0].ready_at)} if starting and starting[0].ready_at else {}
+    return [
+        *_insert_new(tx, starting, lambda part: send_rows(tx, _START, [*map(_start, part)], **shared), refused),
+        *_insert_new(tx, others, lambda part: send_rows(tx, _ENTER, [*map(_enter, part)]), refused),
+    ]
 
 
 #: What of a run is sent; VARCHAR and not TEXT keeps MariaDB's temporary table in memory.
-_FIRED_TYPES = {
+_STARTED_TYPES = {
     "id": "CHAR(36)",
     "periodic_task_id": "BIGINT",
-    "origin": "VARCHAR(16)",
     "scheduled_for": "DATETIME(6)",
-    "ready_at": "DATETIME(6)",
-    "state": "VARCHAR(16)",
     "queue": "VARCHAR(64)",
     "priority": "TINYINT",
+}
+_ENTERED_TYPES = _STARTED_TYPES | {
+    "state": "VARCHAR(16)",
     "error": "VARCHAR(500)",
     "result_data": "VARCHAR(500)",
     "finished_at": "DATETIME(6)",
 }
-_fired_values = attrgetter(*_FIRED_TYPES)
-_INSERT_FIRED = text(
-    f"INSERT INTO task_run (task_name, config, {', '.join(_FIRED_TYPES)}) "  # noqa: S608 - names from our own code only
-    f"SELECT t.name, COALESCE(t.task_extra_config, '{{}}'), {', '.join(f'v.{name}' for name in _FIRED_TYPES)} "
-    f"FROM {json_table(_FIRED_TYPES)} v "
-    "STRAIGHT_JOIN periodic_task t FORCE INDEX (PRIMARY) ON t.id = v.periodic_task_id"
+_start, _enter = attrgetter(*_STARTED_TYPES), attrgetter(*_ENTERED_TYPES)
+
+
+def _inserting(types: Mapping[str, str], shared: Mapping[str, str]) -> TextClause:
+    """Write the INSERT of runs whose columns `types` are sent, and which have the `shared` ones in common."""
+    return text(
+        f"INSERT INTO task_run (task_name, config, {', '.join((*types, *shared))}) "  # noqa: S608 - our own names only
+        f"SELECT t.name, COALESCE(t.task_extra_config, '{{}}'), "
+        f"{', '.join((*(f'v.{name}' for name in types), *shared.values()))} FROM {json_table(types)} v "
+        "STRAIGHT_JOIN periodic_task t FORCE INDEX (PRIMARY) ON t.id = v.periodic_task_id"
+    )
+
+
+_SCHEDULED = f"'{Origin.SCHEDULE}'"
+_START = _inserting(
+    _STARTED_TYPES, {"origin": _SCHEDULED, "state": f"'{State.PENDING}'", "attempt": "0", "ready_at": ":ready_at"}
 )
+_ENTER = _inserting(_ENTERED_TYPES, {"origin": _SCHEDULED, "attempt": "0"})
 
 
 def _insert_new(
@@ -287,34 +321,44 @@ def touch_queued(connection: Connection, ids: Sequence[str]) -> None:
     connection.execute(update(TABLE).where(R.id.in_(ids), R.state == State.QUEUED).values(queued_at=utc_now()))
 
 
+# Statements of every run are built once: building one costs as much as the database needs to carry it out.
+_READ = select(
+    R.id, R.state, R.attempt, R.ready_at, R.config, R.periodic_task_id, R.task_name, R.scheduled_for,
+    R.remote_handle, R.worker, R.queue, R.priority, utc_now().label("now"),
+).where(R.id == bindparam("run_id"))  # fmt: skip
+_CLAIM = (
+    update(TABLE)
+    .where(
+        R.id == bindparam("run_id"),
+        R.state.in_(TO_STARTED),
+        R.attempt == bindparam("before"),
+        R.ready_at <= utc_now(),
+    )
+    .values(
+        state=State.STARTED,
+        worker=bindparam("owner"),
+        attempt=R.attempt + 1,
+        started_at=utc_now(),
+        deadline_at=bindparam("deadline"),
+        error=None,
+        error_kind=None,
+        input_tokens=None,  # what an attempt before has cost was entered, or is not known
+        output_tokens=None,
+        cost=None,
+        currency=None,
+    )
+)
+
+
 def read(connection: Connection, run_id: str) -> AnyRow | None:
     """Read what a worker must know before it claims a run, with the database's time. Primary key."""
-    return connection.execute(
-        select(
-            R.id, R.state, R.attempt, R.ready_at, R.config, R.periodic_task_id, R.task_name, R.scheduled_for,
-            R.remote_handle, R.worker, utc_now().label("now"),
-        ).where(R.id == run_id)
-    ).one_or_none()  # fmt: skip
+    return connection.execute(_READ, {"run_id": run_id}).one_or_none()
 
 
 def claim(connection: Connection, run_id: str, attempt: int, worker: str, deadline_at: datetime) -> bool:
     """Take a run by compare-and-set: exactly one of any number of callers gets True. Primary key."""
-    return (
-        connection.execute(
-            update(TABLE)
-            .where(R.id == run_id, R.state.in_(TO_STARTED), R.attempt == attempt, R.ready_at <= utc_now())
-            .values(
-                state=State.STARTED,
-                worker=worker,
-                attempt=attempt + 1,
-                started_at=utc_now(),
-                deadline_at=deadline_at,
-                error=None,
-                error_kind=None,
-            )
-        ).rowcount
-        == 1
-    )
+    values = {"run_id": run_id, "before": attempt, "owner": worker, "deadline": deadline_at}
+    return connection.execute(_CLAIM, values).rowcount == 1
 
 
 def _storable(ending: Ending) -> dict[str, Any]:
@@ -326,14 +370,23 @@ def _storable(ending: Ending) -> dict[str, Any]:
     return values
 
 
-def _owned(run_id: str, worker: str, attempt: int) -> Any:
+def _owned(run_id: Any, worker: Any, attempt: Any) -> Any:
     return (R.id == run_id) & (R.worker == worker) & (R.attempt == attempt) & (R.state == State.STARTED)
 
 
 def finish(connection: Connection, run_id: str, worker: str, attempt: int, ending: Ending) -> bool:
     """Write an attempt's end where the run is still ours. False: it is not, and nothing was written. Primary key."""
-    statement = update(TABLE).where(_owned(run_id, worker, attempt)).values(**_storable(ending), finished_at=utc_now())
-    return connection.execute(statement).rowcount == 1
+    values = _storable(ending)
+    owner = {"run_id": run_id, "owner": worker, "nth": attempt}
+    statement = _finishing(frozenset(values))
+    return connection.execute(statement, owner | {f"new_{name}": values[name] for name in values}).rowcount == 1
+
+
+@cache
+def _finishing(names: frozenset[str]) -> Update:
+    owned = _owned(bindparam("run_id"), bindparam("owner"), bindparam("nth"))
+    values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names}
+    return update(TABLE).where(owned).values(**values, finished_at=utc_now())
 
 
 def has_ended(connection: Connection, run_id: str, worker: str, attempt: int, state: State) -> bool:
@@ -344,11 +397,12 @@ def has_ended(connection: Connection, run_id: str, worker: str, attempt: int, st
 
 def complete_cancelled(connection: Connection, run_id: str) -> bool:
     """Fill in what an operator's `state = 'REVOKED'` leaves empty. Primary key."""
+    said = func.coalesce(R.error, "cancelled")
     return (
         connection.execute(
             update(TABLE)
             .where(R.id == run_id, R.state == State.REVOKED, R.finished_at.is_(None))
-            .values(finished_at=utc_now(), error=func.coalesce(R.error, "cancelled"))
+            .values(finished_at=utc_now(), error=case((R.error.like(f"{WAITS}%"), "cancelled"), else_=said))
         ).rowcount
         == 1
     )
@@ -379,25 +433,3 @@ def started_by(connection: Connection, worker: str) -> dict[str, AnyRow]:
     columns = (R.id, R.attempt, R.worker, R.periodic_task_id, R.task_name, R.config, R.remote_handle)
     rows = connection.execute(select(*columns).where(R.state == State.STARTED, R.worker == worker))
     return {row.id: row for row in rows}
-
-
-def last_conversation(connection: Connection, task_id: int) -> str | None:
-    """Find the conversation that the task's newest run with one used, among the last 50 of each origin.
-
-    Index uq_task_run_moment, backwards.
-    """
-    recent = [
-        select(R.conversation_id, R.scheduled_for)
-        .where(R.periodic_task_id == task_id, R.origin == origin)
-        .order_by(R.scheduled_for.desc())
-        .limit(50)
-        .subquery()
-        for origin in Origin
-    ]
-    found = union_all(*(select(query) for query in recent)).subquery()
-    return connection.execute(
-        select(found.c.conversation_id)
-        .where(found.c.conversation_id.is_not(None))
-        .order_by(found.c.scheduled_for.desc())
-        .limit(1)
-    ).scalar_one_or_none()

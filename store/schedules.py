@@ -1,16 +1,16 @@
 """Queries on `periodic_task`: what needs arming, what is due, and moving rows on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Table, and_, case, exists, select, update
+from sqlalchemy import Connection, Integer, Table, and_, bindparam, case, exists, select, update
 
 from core.hints import HINT_CHARS
 from core.lifecycle import Origin, State
 from models import AgentEndpoint, PeriodicTask, TaskRun
-from store.bulk import update_by_id
+from store.bulk import moment_text, send_rows, update_by_id, updating
 from store.database import AnyRow, utc_now
 
 TABLE: Table = PeriodicTask.__table__  # type: ignore[assignment]
@@ -19,6 +19,7 @@ T = TABLE.c
 # The optimizer otherwise may prefer the primary key for LIMIT queries, which is a scan of every idle row.
 DUE_INDEX = "FORCE INDEX (ix_periodic_task_due)"
 
+PAUSE_CHARS = 500  # of pause_reason
 ERROR_CHARS = 1000  # of config_error; a text that is too long for its type would come out of JSON_TABLE as NULL
 
 SCHEDULE_COLUMNS = (
@@ -29,10 +30,13 @@ SCHEDULE_COLUMNS = (
 )  # fmt: skip
 
 
-# What firing reads of each due row: a column less is 2 % less time. create_time is the anchor of few rows only.
+# What firing reads of each due row: a column less is 2 % less time. The columns that name its moments are read once
+# for all rows of a fingerprint, which stands in armed_for; create_time is the anchor of few rows only.
 _ANCHOR = case((and_(T.crontab.is_(None), T.start_time.is_(None)), T.create_time)).label("create_time")
-_NOT_NEEDED = {"last_run_at", "hint", "create_time"}
-DUE_COLUMNS = (*(column for column in SCHEDULE_COLUMNS if column.name not in _NOT_NEEDED), _ANCHOR)
+DUE_COLUMNS = (
+    T.id, T.name, T.armed_for, _ANCHOR, T.jitter_seconds, T.max_runs, T.catch_up, T.catch_up_window_seconds, T.overlap,
+    T.task_extra_config, T.next_run_at, T.run_count,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,11 @@ def take_due(tx: Connection, now: datetime, since: datetime | None, limit: int) 
     ).all()
 
 
+def read_many(tx: Connection, task_ids: Collection[int]) -> Sequence[AnyRow]:
+    """Read rows as arming does. Primary key."""
+    return tx.execute(select(*SCHEDULE_COLUMNS).where(T.id.in_(task_ids))).all()
+
+
 def take_run_now(tx: Connection, limit: int) -> Sequence[AnyRow]:
     """Lock the rows an operator asked to run once. Index ix_periodic_task_run_now."""
     return tx.execute(
@@ -159,15 +168,45 @@ def clear_run_now(tx: Connection, task_ids: Sequence[int], started: Sequence[int
         tx.execute(update(TABLE).where(T.id.in_(started)).values(last_run_at=now))
 
 
-def advance(tx: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Move fired rows on to their next moment; last_run_at and hint only where they are not None. Primary key."""
-    update_by_id(
-        tx,
-        TABLE,
-        rows,
-        {"next_run_at": "DATETIME(6)", "last_run_at": "DATETIME(6)", "run_count": "BIGINT", "hint": "VARCHAR(200)"},
-        kept_if_none=("last_run_at", "hint"),
+class Moved(NamedTuple):
+    """A fired row: when it is due again, and how many of its runs were started."""
+
+    id: int
+    next_run_at: datetime | None
+    started: int
+
+
+_MOVED = {"next_run_at": "DATETIME(6)", "started": "INT"}
+_ADVANCE = updating(
+    TABLE,
+    _MOVED,
+    "t.next_run_at = v.next_run_at, t.run_count = t.run_count + v.started, "
+    "t.last_run_at = IF(v.started > 0, :now, t.last_run_at)",
+)
+
+
+def advance(tx: Connection, rows: Sequence[Moved], now: datetime) -> None:
+    """Move fired rows on to their next moment; last_run_at only where a run was started. Primary key."""
+    if not rows:
+        return
+    if tx.dialect.name != "sqlite":
+        send_rows(tx, _ADVANCE, rows, now=moment_text(now))
+        return
+    started = bindparam("started", type_=Integer)
+    values = {
+        "next_run_at": bindparam("new_next", type_=T.next_run_at.type),
+        "run_count": T.run_count + started,
+        "last_run_at": case((started > 0, bindparam("now", type_=T.last_run_at.type)), else_=T.last_run_at),
+    }
+    tx.execute(
+        update(TABLE).where(T.id == bindparam("row_id")).values(values),
+        [{"row_id": row.id, "new_next": row.next_run_at, "started": row.started, "now": now} for row in rows],
     )
+
+
+def set_hints(tx: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write the column alone, of rows that are locked. Primary key."""
+    update_by_id(tx, TABLE, rows, {"hint": f"VARCHAR({HINT_CHARS})"})
 
 
 def mark_for_arming(tx: Connection, task_ids: Sequence[int]) -> None:
@@ -195,23 +234,40 @@ def armed_after(tx: Connection, last: int, concern: str, limit: int = 1000) -> l
     return list(tx.execute(select(T.id).where(*bounds).order_by(T.id).limit(limit)).scalars())
 
 
+_RUN = TaskRun.__table__.c
+_OUTCOME = (
+    update(TABLE)
+    .where(
+        T.id == bindparam("task"),
+        ~exists(select(_RUN.id).where(_RUN.id == bindparam("run"), _RUN.origin == Origin.BACKFILL)),
+    )
+    .values(
+        last_run_state=bindparam("state"),
+        consecutive_failures=case(
+            (bindparam("state") == State.SUCCESS, 0),
+            (bindparam("state") == State.FAILURE, T.consecutive_failures + 1),
+            else_=T.consecutive_failures,
+        ),
+    )
+)
+
+
 def record_outcome(connection: Connection, run_id: str, task_id: int, state: State) -> None:
     """Show a run's end on its schedule row, but a backfill's: its old moments say nothing about the row today.
 
     Primary keys; a statement of its own, so results never wait for a lock.
     """
-    failures = T.consecutive_failures + (1 if state is State.FAILURE else 0)
-    run = TaskRun.__table__.c
-    is_backfill = exists(select(run.id).where(run.id == run_id, run.origin == Origin.BACKFILL))
-    connection.execute(
-        update(TABLE)
-        .where(T.id == task_id, ~is_backfill)
-        .values(last_run_state=state.value, consecutive_failures=0 if state is State.SUCCESS else failures)
-    )
+    connection.execute(_OUTCOME, {"run": run_id, "task": task_id, "state": state.value})
+
+
+def pause(connection: Connection, task_id: int, why: str) -> bool:
+    """Disable a row and say why. False: it is disabled already. Primary key."""
+    values = {"enabled": 0, "pause_reason": why[:PAUSE_CHARS]}
+    return connection.execute(update(TABLE).where(T.id == task_id, T.enabled == 1).values(**values)).rowcount == 1
 
 
 def endpoints(connection: Connection) -> dict[str, AnyRow]:
-    """Name every endpoint with its provider, address and the variable of its key."""
+    """Name every endpoint with its provider and address."""
     table = AgentEndpoint.__table__
-    rows = connection.execute(select(table.c.name, table.c.provider, table.c.base_url, table.c.credential_env))
+    rows = connection.execute(select(table.c.name, table.c.provider, table.c.base_url))
     return {row.name: row for row in rows}

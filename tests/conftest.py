@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import pymysql
 import pytest
@@ -77,16 +77,14 @@ def fresh_database(request: pytest.FixtureRequest, folder: Path) -> Iterator[str
 def _on_mysql(name: str) -> Iterator[str]:
     """The same on the server of TEST_MYSQL_URL, whose account may create and drop databases named test_*."""
     url = make_url(MYSQL_URL)
-    connection = pymysql.connect(
-        host=url.host,
-        port=url.port or 3306,
-        user=url.username,
-        password=str(url.password or ""),
-        autocommit=True,
-    )
-    with closing(connection), connection.cursor() as cursor:
+    server: dict[str, Any] = {
+        "host": url.host,
+        "port": url.port or 3306,
+        "user": url.username,
+        "password": str(url.password or ""),
+    }
+    with closing(pymysql.connect(**server, autocommit=True)) as connection, connection.cursor() as cursor:
         cursor.execute(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
     yield url.set(drivername="mysql+pymysql", database=name, query={"charset": "utf8mb4"}).render_as_string(False)
-    connection.ping(reconnect=True)
-    with closing(connection), connection.cursor() as cursor:
+    with closing(pymysql.connect(**server, autocommit=True)) as connection, connection.cursor() as cursor:
         drop_database(cursor, name)

@@ -30,38 +30,55 @@ SET @sql = IF(@waits = 1, 'GRANT SELECT ON performance_schema.data_lock_waits TO
 PREPARE rights FROM @sql;
 EXECUTE rights;
 
--- agent_operator is for people: they read everything, edit tasks and endpoints, cancel runs, steer backfills. The ledger is
--- otherwise closed to them. (A right on a column cannot be narrowed to one value: only state = 'REVOKED' is meant.)
+-- agent_operator is for people: they read everything, edit tasks, endpoints, limits and budgets, hold and cancel
+-- runs, steer backfills. The ledger is otherwise closed to them. (A right on a column cannot be narrowed to one value: only state = 'REVOKED' is meant.)
 GRANT SELECT, SHOW VIEW ON agent_scheduler.* TO 'agent_operator'@'%';
 
 SET @tables = (SELECT COUNT(*) FROM information_schema.tables
-  WHERE table_schema = 'agent_scheduler' AND table_name IN ('periodic_task', 'calendar_day', 'agent_endpoint', 'task_run', 'backfill'));
+  WHERE table_schema = 'agent_scheduler' AND table_name IN ('periodic_task', 'calendar_day', 'agent_endpoint', 'task_run', 'backfill',
+    'agent_limit', 'budget', 'hold'));
 
-SET @sql = IF(@tables = 5,
+SET @sql = IF(@tables = 8,
   'GRANT INSERT, UPDATE, DELETE ON agent_scheduler.periodic_task TO ''agent_operator''@''%''', 'DO 0');
 PREPARE rights FROM @sql;
 EXECUTE rights;
 
-SET @sql = IF(@tables = 5,
+SET @sql = IF(@tables = 8,
   'GRANT INSERT, UPDATE, DELETE ON agent_scheduler.calendar_day TO ''agent_operator''@''%''', 'DO 0');
 PREPARE rights FROM @sql;
 EXECUTE rights;
 
--- Whoever may write this table decides where keys are sent. Leave the next three lines out if operators must not.
-SET @sql = IF(@tables = 5,
+-- Whoever may write this table decides where the keys of environment variables are sent (stored ones stay with the
+-- address that they were entered for). Leave the next three lines out if operators must not.
+SET @sql = IF(@tables = 8,
   'GRANT INSERT, UPDATE, DELETE ON agent_scheduler.agent_endpoint TO ''agent_operator''@''%''', 'DO 0');
 PREPARE rights FROM @sql;
 EXECUTE rights;
 
-SET @sql = IF(@tables = 5,
+SET @sql = IF(@tables = 8,
   'GRANT UPDATE (state) ON agent_scheduler.task_run TO ''agent_operator''@''%''', 'DO 0');
 PREPARE rights FROM @sql;
 EXECUTE rights;
 
-SET @sql = IF(@tables = 5,
+SET @sql = IF(@tables = 8,
   'GRANT UPDATE (state, at_a_time) ON agent_scheduler.backfill TO ''agent_operator''@''%''', 'DO 0');
+PREPARE rights FROM @sql;
+EXECUTE rights;
+
+SET @sql = IF(@tables = 8,
+  'GRANT INSERT, UPDATE, DELETE ON agent_scheduler.agent_limit TO ''agent_operator''@''%''', 'DO 0');
+PREPARE rights FROM @sql;
+EXECUTE rights;
+
+SET @sql = IF(@tables = 8,
+  'GRANT INSERT, UPDATE, DELETE ON agent_scheduler.budget TO ''agent_operator''@''%''', 'DO 0');
+PREPARE rights FROM @sql;
+EXECUTE rights;
+
+SET @sql = IF(@tables = 8,
+  'GRANT INSERT, UPDATE ON agent_scheduler.hold TO ''agent_operator''@''%''', 'DO 0');
 PREPARE rights FROM @sql;
 EXECUTE rights;
 DEALLOCATE PREPARE rights;
 
-SELECT IF(@tables = 5, 'all rights are granted', 'run make migrate, then this file again') AS result;
+SELECT IF(@tables = 8, 'all rights are granted', 'run make migrate, then this file again') AS result;

@@ -37,7 +37,7 @@ class Api:
         self.public = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
         self.viewer = httpx.Client(base_url=self.public.base_url, timeout=10, headers=bearer(VIEWER))
         try:
-            stack.wait_for(self.is_live, "the API to answer")
+            stack.wait_for(self.is_live, "the API to answer", 120)
         except BaseException:
             self.close()
             raise

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from models import read_time
+from column_types import read_time
 from tests.stack import Stack, agent
 
 MOMENTS = 21

@@ -23,10 +23,12 @@ from sqlalchemy import delete, insert
 
 from config import BASE_DIR, Settings
 from core.clock_change import DstPolicy
+from core.expectations import Expect
 from core.lifecycle import State
+from core.notifications import ROW_EVENTS
 from core.outcome import ErrorKind
-from core.task_config import MODELS, ConfigError, parse_task_config
-from core.task_config import UNSUPPORTED as UNSUPPORTED_KEYS
+from core.task_config import MODELS
+from core.templates import VARIABLES
 from models import PeriodicTask
 from scheduler import DatabaseScheduler
 from store import backfills, leases, runs, schedules
@@ -554,13 +556,11 @@ def test_the_reference_has_every_column_of_periodic_task(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", sections_titled("task_extra_config reference"), ids=["en", "zh"])
-def test_the_reference_names_what_this_version_does_not_support(text: str) -> None:
-    (sentence,) = re.findall(r"^\*\*(?:Not supported by this version:|本版本不支持：)\*\*.*?\n\n", text, re.M | re.S)
+def test_the_reference_has_every_check_variable_and_event(text: str) -> None:
+    checks, events = [*Expect.__dataclass_fields__], [str(event) for event in ROW_EVENTS]
+    variables = [f"{name}.{part}" if part else name for name, parts in VARIABLES.items() for part in parts or ("",)]
 
-    assert set(re.findall(r"`(\w+)`", sentence)) - {"config_error"} == {*UNSUPPORTED_KEYS}
-    with pytest.raises(ConfigError, match="templates are not supported"):  # once they are, the sentence must change
-        parse_task_config(agent(template=True))
-    assert "`template: true`" in sentence
+    assert [name for name in (*checks, *events, *variables) if f"`{name}`" not in text] == []
 
 
 @pytest.mark.parametrize("text", sections_titled("States and errors"), ids=["en", "zh"])

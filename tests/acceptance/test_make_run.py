@@ -61,6 +61,7 @@ def test_make_run_shows_real_results_and_make_stop_leaves_nothing(place: Workpla
     assert "\x1b" not in first
     assert "\r" not in first
     assert f"Console   http://127.0.0.1:{place.settings['API_PORT']}/" in first
+    assert re.search(r"^Login     admin, password \S{20,}$", first, re.MULTILINE)
 
     curl = re.search(r"^API +(curl .*)$", first, re.MULTILINE)
     assert curl

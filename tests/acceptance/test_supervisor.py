@@ -17,7 +17,7 @@ import pytest
 from tests.acceptance.workplace import Done, Workplace, as_ordinary_user, workplace
 from tests.services import HOST, MariaDBServer, ValkeyServer, free_port
 
-PROGRAMS = ("api", "celery-beat", "celery-worker", "celery-worker-urgent", "flower")
+PROGRAMS = ("api", "celery-beat", "celery-worker", "celery-worker-urgent", "flower", "missed-fires")
 MAIN_LOG = Path("/tmp/supervisord.log")
 CTL = "supervisorctl -c supervisord.conf"
 BEAT_IS_UP, WORKER_IS_UP = "beat: Starting", " ready."

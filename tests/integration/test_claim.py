@@ -299,6 +299,19 @@ def test_a_remote_run_that_can_be_resumed_leaves_an_attempt_whatever_max_retries
     assert (ledger.run(run.id).remote_handle is not None) is is_kept
 
 
+@pytest.mark.parametrize(("max_retries", "state"), [(0, State.FAILURE), (1, State.RETRY)])
+def test_a_remote_run_that_is_over_is_not_gone_on_with_whatever_it_ended_of(
+    ledger: Ledger, max_retries: int, state: State
+) -> None:
+    handle = RemoteHandle("p", {"id": "r-1"}, resumable=True).as_text()
+    run = started(ledger, config=agent(max_retries=max_retries), attempt=1, remote_handle=handle)
+
+    with autocommit(ledger.engine) as connection:
+        assert attempts.fail(connection, run, AgentError(ErrorKind.UNAVAILABLE, "no", over=True)) is state
+
+    assert (ledger.run(run.id).remote_handle is None) is (state is State.RETRY)
+
+
 # -- what the ledger does not take ------------------------------------------------------------------
 
 

@@ -74,6 +74,42 @@ def test_a_due_moment_yields_exactly_one_run(ledger: Ledger, beat: DatabaseSched
     assert abs(row.last_run_at - ledger.now()) < MINUTE
 
 
+def test_rows_share_a_rule_only_where_it_gives_both_the_same_moments(ledger: Ledger, beat: DatabaseScheduler) -> None:
+    begin = ledger.now().replace(microsecond=0)
+    jittered = [ledger.insert(f"jittered {n}", crontab=EVERY_MINUTE, jitter_seconds=50) for n in range(3)]
+    anchored = [ledger.insert(f"anchored {n}", interval_seconds=3600) for n in range(3)]
+    for n, task in enumerate(anchored):
+        ledger.edit(task, create_time=begin - n * MINUTE)
+    beat.arm()
+    armed = {task: ledger.task(task).next_run_at for task in (*jittered, *anchored)}
+    for task, moment in armed.items():  # off the rule, so that the rule itself names the next moment
+        ledger.edit(task, next_run_at=min(moment, begin) - SECOND)
+    beat.low_water = None
+
+    assert beat.fire() == len(armed)
+
+    for task in jittered:
+        assert ledger.task(task).next_run_at == armed[task]
+    for n, task in enumerate(anchored):
+        assert ledger.task(task).next_run_at == begin + HOUR - n * MINUTE
+
+
+def test_a_beat_that_has_fired_nothing_yet_does_not_search_the_past_again(
+    ledger: Ledger, beat: DatabaseScheduler
+) -> None:
+    """Behind an old read view the past is full of dead entries, and every tick would read them all."""
+    task = ledger.insert(crontab=YEARLY)
+    beat.arm()
+    assert beat.low_water is None
+
+    beat.run_due()
+
+    assert beat.low_water is not None
+    ledger.edit(task, next_run_at=ledger.now())
+    beat.run_due()
+    assert len(ledger.runs(task)) == 1
+
+
 def test_a_moment_that_is_not_due_does_not_fire(ledger: Ledger, beat: DatabaseScheduler) -> None:
     task = ledger.insert(crontab=EVERY_MINUTE)
     beat.arm()

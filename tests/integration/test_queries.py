@@ -11,9 +11,9 @@ from sqlalchemy import Connection, Engine, event, insert
 
 from core.calendars import NO_OVERRIDES
 from core.lifecycle import Origin, State
-from store import backfills, calendar_days, housekeeping, leases, lookout, runs, schedules
+from store import backfills, calendar_days, housekeeping, last_runs, leases, lookout, notifications, runs, schedules
 from store.database import autocommit, transaction
-from store.runs import Ending, NewRun
+from store.runs import Claim, Ending, NewRun
 from tests.conftest import DATABASES, fresh_database
 from tests.integration.engine import YEARLY, Ledger, agent, migrated
 
@@ -70,6 +70,8 @@ def _fill(ledger: Ledger) -> Crowd:
     with transaction(ledger.engine) as tx:
         for batch in (made, *waiting.values()):
             tx.execute(insert(runs.TABLE), batch)
+        told = [*made[:BUSY], *waiting["STARTED"]]
+        tx.execute(insert(notifications.DUE), [{"run_id": run["id"]} for run in told])
         for i in range(BUSY):
             tx.execute(insert(leases.LEASE).values(_lease(f"w{i}", now + (hour if i % 2 else -hour))))
     if not ledger.is_sqlite:
@@ -141,9 +143,10 @@ HOT: dict[str, tuple[Callable[[Crowd, Connection], object], int]] = {
     "schedules.take_unarmed": (lambda c, tx: schedules.take_unarmed(tx, 2000), 5 * BUSY),
     "schedules.set_armed": (lambda c, tx: schedules.set_armed(tx, _armed(c)), 5 * BUSY),
     "schedules.take_due": (lambda c, tx: schedules.take_due(tx, c.now, None, 1000), 5 * BUSY),
+    "schedules.read_many": (lambda c, tx: schedules.read_many(tx, c.due), 5 * BUSY),
     "schedules.take_run_now": (lambda c, tx: schedules.take_run_now(tx, 1000), 5 * BUSY),
     "schedules.clear_run_now": (lambda c, tx: schedules.clear_run_now(tx, c.due, c.due, c.now), 10 * BUSY),
-    "schedules.advance": (lambda c, tx: schedules.advance(tx, _advanced(c)), 5 * BUSY),
+    "schedules.advance": (lambda c, tx: schedules.advance(tx, _advanced(c), c.now), 5 * BUSY),
     "schedules.mark_for_arming": (lambda c, tx: schedules.mark_for_arming(tx, c.due), 5 * BUSY),
     "schedules.armed_after": (lambda c, tx: schedules.armed_after(tx, c.due[0], "default_zone", limit=50), 60),
     "schedules.record_outcome": (lambda c, tx: schedules.record_outcome(tx, "", c.due[0], State.SUCCESS), 5),
@@ -170,7 +173,10 @@ HOT: dict[str, tuple[Callable[[Crowd, Connection], object], int]] = {
     "runs.retry_later": (lambda c, tx: runs.retry_later(tx, c.run_ids["STARTED"][0], "w0", 1, ENDING, c.now), 5),
     "runs.save_handle": (lambda c, tx: runs.save_handle(tx, c.run_ids["STARTED"][0], "w0", 1, "h"), 5),
     "runs.started_by": (lambda c, tx: runs.started_by(tx, "w0"), 5 * BUSY),
-    "runs.last_conversation": (lambda c, tx: runs.last_conversation(tx, c.due[0]), 250),
+    "last_runs.last_conversation": (lambda c, tx: last_runs.last_conversation(tx, c.due[0]), 250),
+    "last_runs.last_runs": (lambda c, tx: last_runs.last_runs(tx, _claim(c)), 250),
+    "notifications.anything_due": (lambda c, tx: notifications.anything_due(tx), 5),
+    "notifications.take_ended": (lambda c, tx: notifications.take_ended(tx, 500), 10 * BUSY),
     "backfills.occupied": (
         lambda c, tx: backfills.occupied(tx, c.due[0], c.now - timedelta(days=1), c.now + timedelta(days=1)),
         10 * BUSY,
@@ -190,14 +196,17 @@ HOT: dict[str, tuple[Callable[[Crowd, Connection], object], int]] = {
 every_hot_query = pytest.mark.parametrize("name", HOT)
 
 
+def _claim(crowd: Crowd) -> Claim:
+    return Claim(crowd.run_ids["STARTED"][0], 1, "w0", crowd.due[0], "crowd", agent(), crowd.now, None)
+
+
 def _armed(crowd: Crowd) -> list[dict[str, Any]]:
     row = {"next_run_at": crowd.now, "config_error": None, "hint": None, "armed_for": "x", "rearm_at": None}
     return [{"id": task, **row} for task in crowd.due]
 
 
-def _advanced(crowd: Crowd) -> list[dict[str, Any]]:
-    row = {"next_run_at": crowd.now, "last_run_at": crowd.now, "run_count": 1, "hint": None}
-    return [{"id": task, **row} for task in crowd.due]
+def _advanced(crowd: Crowd) -> list[schedules.Moved]:
+    return [schedules.Moved(task, crowd.now, 1) for task in crowd.due]
 
 
 @contextmanager
@@ -304,6 +313,6 @@ def test_moving_many_rows_on_is_one_statement(crowd: Crowd) -> None:
     engine = crowd.ledger.engine
 
     with recorded(engine) as statements, rolled_back(engine) as tx:
-        schedules.advance(tx, _advanced(crowd))
+        schedules.advance(tx, _advanced(crowd), crowd.now)
 
     assert len(explainable(statements)) == 1

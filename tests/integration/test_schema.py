@@ -68,6 +68,18 @@ def test_both_databases_have_the_same_indexes(ledger: Ledger) -> None:
         "ix_worker_lease_expires": (["expires_at"], False),
         "uq_agent_endpoint_name": (["name"], True),
         "uq_backfill_open": (["open_task_id"], True),
+        "ix_periodic_task_owner": (["owner"], False),
+        "uq_api_user_name": (["name"], True),
+        "uq_api_token_digest": (["digest"], True),
+        "ix_api_session_user": (["user_id"], False),
+        "ix_api_session_expires": (["expires_at"], False),
+        "ix_api_request_create_time": (["create_time"], False),
+        "ix_audit_log_subject": (["subject_kind", "subject", "id"], False),
+        "ix_audit_log_change_set": (["change_set", "id"], False),
+        "ix_bulk_change_create_time": (["create_time"], False),
+        "ix_hold_ended_at": (["ended_at"], False),
+        "uq_notify_channel_name": (["name"], True),
+        "uq_notify_message": (["channel", "event", "cause"], True),
     }
 
 

@@ -27,7 +27,8 @@ def section(unit: Path, name: str = "Service") -> dict[str, str]:
 
 def test_there_is_a_unit_for_each_program() -> None:
     assert [unit.name for unit in UNITS] == [
-        "agent-scheduler-api.service", "agent-scheduler-beat@.service", "agent-scheduler-worker@.service",
+        "agent-scheduler-api.service", "agent-scheduler-beat@.service", "agent-scheduler-missed-fires.service",
+        "agent-scheduler-worker@.service",
     ]  # fmt: skip
 
 

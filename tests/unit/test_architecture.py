@@ -14,24 +14,50 @@ from config import BASE_DIR
 LAYERS: dict[int, set[str]] = {
     1: {"core"},
     2: {"config"},
-    3: {"models", "logger"},
+    3: {"column_types", "models", "logger", "credentials"},
     4: {"store", "providers"},
     5: {
-        "scheduler", "firing", "backfill", "rearm", "lookout", "publisher", "rescue", "broker",
-        "trouble", "blocked", "watchdog", "keeper", "jobs",
-        "agent_tasks", "worker_runtime", "worker_lease", "consumer_watch", "attempts", "unwritten", "endpoints",
+        "scheduler", "firing", "cadences", "backfill", "backfill_range", "rearm", "lookout", "publisher", "rescue",
+        "broker", "trouble", "blocked", "watchdog", "keeper", "jobs", "submission", "ledger_task",
+        "agent_tasks", "run_context", "bounded", "notify", "apprise_child",
+        "worker_runtime", "worker_lease", "consumer_watch", "event_batches", "attempts", "unwritten", "endpoints",
+        "surroundings", "hold_gate", "admission", "limits", "rules",
         "packs",
     },
     6: {"tasks", "preflight", "api", "web"},
-    7: {"run_beat", "run_worker"},
+    7: {"run_beat", "run_worker", "missed_fires"},
 }  # fmt: skip
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
 # Files that other programs load, tools, and what is no part of the running system.
 OUTSIDE = {"flowerconfig", "scripts", "migrations", "bench", "tests", "deploy", "docs", "conf", "data", "logs"}
 # The scheduler's side and the worker's meet in task_run only.
 SCHEDULER_SIDE, WORKER_SIDE = (
-    {"scheduler", "firing", "backfill", "rearm", "lookout", "publisher", "rescue", "blocked", "watchdog", "keeper"},
-    {"agent_tasks", "worker_runtime", "worker_lease", "consumer_watch", "packs"},
+    {
+        "scheduler",
+        "firing",
+        "cadences",
+        "backfill",
+        "rearm",
+        "lookout",
+        "publisher",
+        "rescue",
+        "blocked",
+        "watchdog",
+        "keeper",
+        "notify",
+    },
+    {
+        "agent_tasks",
+        "run_context",
+        "bounded",
+        "worker_runtime",
+        "worker_lease",
+        "consumer_watch",
+        "packs",
+        "admission",
+        "limits",
+        "rules",
+    },
 )
 SHADOWING = {
     "queue", "types", "calendar", "secrets", "select", "signal", "statistics", "platform", "token", "code", "email",
@@ -43,6 +69,7 @@ PURE = {
     "difflib", "enum", "functools", "hashlib", "heapq", "itertools", "json", "math", "operator", "re", "string",
     "types", "typing", "unicodedata", "urllib.parse", "zoneinfo", "core", "cronsim", "dateutil", "pydantic",
     "importlib",  # published data, such as holidays, that comes with a package
+    "jinja2", "jinja2.sandbox", "re2", "jsonschema_rs", "jsonpath",
 }  # fmt: skip
 READS_A_CLOCK = {"now", "utcnow", "today", "fromtimestamp"}
 MAX_LINES = 450

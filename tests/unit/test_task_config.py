@@ -161,8 +161,16 @@ BAD: list[tuple[dict[str, Any], str, Any, str]] = [
     (AGENT, "options", None, 'options is null; use an object such as {"temperature": 0.2}'),
     (AGENT, "options", "temperature=0.2", 'options is text; use an object such as {"temperature": 0.2}'),
     (AGENT, "options", [], 'options is a list; use an object such as {"temperature": 0.2}'),
-    (AGENT, "template", True, "template is true; use false: message templates are not supported by this version"),
-    (AGENT, "template", "no", 'template is "no"; use false: message templates are not supported by this version'),
+    (HTTP, "template", True, "template is true; use false: only agent and workflow rows have templates"),
+    (AGENT, "template", "no", 'template is "no"; use true or false'),
+    (AGENT, "template", 1, "template is 1; use true or false"),
+    (AGENT, "expect", 1, 'expect is 1; use an object such as {"non_empty": true, "contains": "total"}'),
+    (CELERY, "expect", {"a": 1}, "expect has the unknown check \"a\"; known: non_empty, min_length, max_length, "
+     "contains, not_contains, matches, json_schema, json_path, differs_from_last"),
+    (AGENT, "notify", 1, "notify is 1; use names of channels (letters, digits, '_', '.', '-'), such as "
+     '["ops"] or {"failure": ["ops"], "change": ["team"]}'),
+    (CELERY, "notify", {"failed": ["ops"]}, "notify has the unknown event \"failed\"; did you mean 'failure'?"),
+    (AGENT, "notify", "json://x/y", "notify holds an address; use the name of a channel, which scripts.channels keeps"),
     (AGENT, "user", "", f'user is ""; {TEXT}'),
     (AGENT, "user", "  ", f'user is "  "; {TEXT}'),
     (AGENT, "user", True, f"user is true; {TEXT}"),
@@ -231,8 +239,6 @@ UNKNOWN = [
     (WORKFLOW, "message", "the key message belongs to task_type agent, and this is task_type workflow"),
     (HTTP, "user", "the key user belongs to task_type agent or workflow, and this is task_type http"),
     (CELERY, "url", "the key url belongs to task_type http, and this is task_type celery"),
-    (AGENT, "expect", "expect is not supported by this version; leave the key out"),
-    (CELERY, "notify", "notify is not supported by this version; leave the key out"),
     (AGENT, "k" * 100_000, f'task_extra_config has the unknown key "{"k" * 78}…'),
 ]
 

@@ -12,7 +12,8 @@ from unwritten import Adopted, Kept, Unwritten
 ANSWER = AgentResult(
     "requires_action", "你好 \ud83d", {"k": ["值", None]}, "c-1", Usage(1, 2, 0.5, "USD"), 200, "req-1"
 )  # with half a surrogate pair, which JSON and UTF-8 see differently
-ERROR = AgentError(ErrorKind.THROTTLED, "slow down", http_status=429, retry_after=3.5, request_id="r")
+ERROR = AgentError(ErrorKind.THROTTLED, "slow down", http_status=429, retry_after=3.5, request_id="r", over=True)
+UNEXPECTED = AgentError(ErrorKind.EXPECTATION, "too short", answer=ANSWER)
 
 
 def keep_and_die(folder: Path, *kept: Kept) -> None:
@@ -42,9 +43,18 @@ def test_what_a_dead_process_kept_comes_back_once_and_as_it_was(tmp_path: Path) 
 
     assert answer == Kept("run-1", "w#1", 2, ANSWER)
     assert isinstance(error.outcome, AgentError)
-    names = ("kind", "message", "http_status", "retry_after", "request_id", "conversation_id")
+    names = ("kind", "message", "http_status", "retry_after", "request_id", "conversation_id", "over")
     assert [getattr(error.outcome, name) for name in names] == [getattr(ERROR, name) for name in names]
     assert adopted(tmp_path / "new") == []
+
+
+def test_an_answer_that_failed_an_expectation_is_kept_with_it(tmp_path: Path) -> None:
+    keep_and_die(tmp_path, Kept("run-3", "w#1", 1, UNEXPECTED))
+
+    (error,) = adopted(tmp_path)
+
+    assert isinstance(error.outcome, AgentError)
+    assert (error.outcome.kind, error.outcome.answer) == (ErrorKind.EXPECTATION, ANSWER)
 
 
 def test_only_its_owner_can_read_a_file(tmp_path: Path) -> None:

@@ -1,0 +1,96 @@
+"""`/api/v2/audit`: who changed what, newest first, edits by plain SQL too."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from api.masking import Mask
+from api.problems import documented
+from api.services import Ours
+from store import audit
+from store.database import AnyRow, autocommit
+
+PATH: Final = "/api/v2/audit"
+
+router = APIRouter(prefix=PATH, tags=["audit"], responses=documented(401, 422, 503))
+
+
+class AuditPage(BaseModel):
+    """Which changes are asked for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    before: Annotated[int | None, Field(ge=1, lt=2**63, description="Only entries with a lower id")] = None
+    kind: Annotated[str | None, Field(pattern=r"^[a-z_]{1,32}$", description="task, run, hold, user, token, …")] = None
+    subject: Annotated[str | None, Field(min_length=1, max_length=191, description="its id; needs kind")] = None
+
+    @model_validator(mode="after")
+    def _subject_needs_kind(self) -> "AuditPage":
+        if self.subject is not None and self.kind is None:
+            raise ValueError("subject needs kind beside it, such as kind=task")
+        return self
+
+
+class Entry(BaseModel):
+    """One change. `changed` names what differs; a password or a token is never in it."""
+
+    id: int
+    create_time: datetime
+    actor: str
+    via: str
+    action: str
+    kind: str
+    subject: str
+    changed: list[str]
+    before: Any
+    after: Any
+    note: str | None
+    change_set: str | None
+
+
+class Entries(BaseModel):
+    """A page; `next` is the address of the following one, null on the last."""
+
+    items: list[Entry]
+    next: str | None
+
+
+@router.get("")
+def list_changes(ours: Ours, page: Annotated[AuditPage, Query()]) -> Entries:
+    """List the changes, newest first; secrets in a task's config are hidden as everywhere."""
+    with autocommit(ours.engine) as connection:
+        rows = audit.page(connection, before=page.before, limit=page.limit + 1, kind=page.kind, subject=page.subject)
+    found = [_shown(row, ours.mask) for row in rows[: page.limit]]
+    asked = page.model_dump(exclude_none=True) | {"before": found[-1].id if found else None}
+    return Entries(items=found, next=f"{PATH}?{urlencode(asked)}" if len(rows) > page.limit else None)
+
+
+def _shown(row: AnyRow, mask: Mask) -> Entry:
+    before, after = _values(row.old_value, mask), _values(row.new_value, mask)
+    return Entry(
+        **{name: getattr(row, name) for name in ("id", "create_time", "actor", "via", "action", "subject", "note")},
+        kind=row.subject_kind,
+        changed=_changed(mask.answer_json(row.old_value), mask.answer_json(row.new_value)),
+        before=before,
+        after=after,
+        change_set=row.change_set,
+    )
+
+
+def _changed(before: Any, after: Any) -> list[str]:
+    if not isinstance(before, dict) or not isinstance(after, dict):
+        return []
+    return [name for name in before | after if before.get(name) != after.get(name)]
+
+
+def _values(text: str | None, mask: Mask) -> Any:
+    """Show values as JSON; the config of a task, which is a text in it, as the object it is, its secrets hidden."""
+    values = mask.config(text)
+    raw = mask.answer_json(text)
+    if isinstance(values, dict) and isinstance(raw, dict) and isinstance(raw.get("task_extra_config"), str):
+        values["task_extra_config"] = mask.config(raw["task_extra_config"])
+    return values

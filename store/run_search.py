@@ -1,0 +1,218 @@
+"""Searching the ledger. Whatever is asked, one answer reads at most a bounded number of rows.
+
+Ids are UUIDv7, so the primary key is the time index. A filter that no index serves looks at a piece of the ledger at
+a time, newest first, and says where it stopped: further indexes would cost every run that is written.
+"""
+
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Select, func, literal, select
+
+from core.lifecycle import Origin, State
+from store.database import AnyRow
+from store.housekeeping import first_id_at
+from store.overview import ERROR_CHARACTERS, RUN_SUMMARY
+from store.runs import TABLE, R
+
+PIECE: Final = 10_000  # rows that one answer looks at
+SORTABLE: Final = 50_000  # entries of another index that one answer reads and sorts
+TOP_TASKS: Final = 20
+
+BY_ID, BY_STATE, BY_TASK = (f"FORCE INDEX ({name})" for name in ("PRIMARY", "ix_task_run_ready", "uq_task_run_moment"))
+ALWAYS_MANY: Final = frozenset({State.SUCCESS})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which runs are looked for; what is None or empty is not asked. `since` is inclusive, `until` is not."""
+
+    states: Sequence[State] = ()
+    task_id: int | None = None
+    task_name: str | None = None
+    origin: Origin | None = None
+    queue: str | None = None
+    error_kind: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def asks_anything(self) -> bool:
+        """False where every run is meant."""
+        return any(getattr(self, each.name) not in (None, ()) for each in fields(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Runs, newest first. `resume_before` is where the next search goes on; None: nothing older is left."""
+
+    rows: Sequence[AnyRow]
+    resume_before: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Facets:
+    """How many runs have which value, among the newest `examined`; `reaches_to` is the oldest id looked at."""
+
+    counts: dict[str, Counter[str]]
+    tasks: Sequence[AnyRow]
+    examined: int
+    reaches_to: str | None
+
+
+def created_at(run_id: str) -> datetime | None:
+    """Read the time out of a UUIDv7; None for another id. The clock is that of whoever made the run."""
+    try:
+        number = uuid.UUID(run_id)
+    except ValueError:
+        return None
+    if number.version != 7:
+        return None
+    try:
+        return datetime.fromtimestamp((number.int >> 80) / 1000, UTC)
+    except (OverflowError, ValueError):
+        return None
+
+
+def search(connection: Connection, wanted: Wanted, before: str | None, limit: int) -> Found:
+    """Find the newest `limit` runs with an id below `before`, or those among the next PIECE rows.
+
+    Primary key backwards; ix_task_run_ready or uq_task_run_moment where they hold few enough entries.
+    """
+    path = _path(connection, wanted)
+    edge = None
+    if _leaves_rest(wanted, path):
+        edge = _edge(connection, wanted, path, before, PIECE)
+    elif path != BY_ID:  # rows are looked up for those that are shown only
+        edge = _edge(connection, wanted, path, before, limit + 1)
+    query = select(*RUN_SUMMARY, func.substr(R.error, 1, ERROR_CHARACTERS).label("error")).where(
+        *_bounds(wanted, before, edge), *_conditions(wanted)
+    )
+    rows = connection.execute(_hinted(query, path).order_by(R.id.desc()).limit(limit + 1)).all()
+    if len(rows) > limit:
+        return Found(rows[:limit], rows[limit - 1].id)
+    return Found(rows, edge)
+
+
+def ids(connection: Connection, wanted: Wanted, before: str | None, limit: int) -> tuple[Sequence[str], str | None]:
+    """Name the same runs only."""
+    found = search(connection, wanted, before, limit)
+    return [row.id for row in found.rows], found.resume_before
+
+
+def facets(connection: Connection, wanted: Wanted) -> Facets:
+    """Count states, origins, queues and kinds of error among the newest PIECE runs of the time range or the task."""
+    path = _path(connection, wanted)
+    edge = _edge(connection, wanted, path, None, PIECE)
+    bounds = (*_bounds(wanted, None, edge), *_conditions(wanted))
+    columns = (R.state, R.origin, R.queue, R.error_kind)
+    groups = connection.execute(
+        _hinted(select(*columns, func.count().label("runs")).where(*bounds), path).group_by(*columns)
+    ).all()
+    counts: dict[str, Counter[str]] = {column.name: Counter() for column in columns}
+    for group in groups:
+        for name, counter in counts.items():
+            if (value := getattr(group, name)) is not None:
+                counter[value] += group.runs
+    many = func.count().label("runs")
+    tasks = select(R.periodic_task_id, R.task_name, many).where(*bounds).group_by(R.periodic_task_id, R.task_name)
+    top = connection.execute(_hinted(tasks, path).order_by(many.desc(), R.task_name).limit(TOP_TASKS)).all()
+    return Facets(counts, top, sum(group.runs for group in groups), edge)
+
+
+def newest(connection: Connection, wanted: Wanted, offset: int, limit: int, columns: Sequence[Any]) -> Sequence[AnyRow]:
+    """Read a page by offset, for callers that know no other: it costs what is passed over, too."""
+    path = _path(connection, wanted)
+    query = _hinted(select(R.id).where(*_bounds(wanted, None, None), *_conditions(wanted)), path)
+    page = query.order_by(R.id.desc()).limit(limit).offset(offset).subquery()
+    rows = select(*columns).join(page, page.c.id == R.id).order_by(R.id.desc())
+    return connection.execute(rows).all()
+
+
+def count(connection: Connection, wanted: Wanted, limit: int) -> int:
+    """Count the runs, up to `limit`. Without reading a row where only a state is asked, or nothing."""
+    some = select(literal(1).label("one")).select_from(TABLE)
+    some = some.where(*_bounds(wanted, None, None), *_conditions(wanted))
+    if replace(wanted, states=()).asks_anything:
+        some = _hinted(some, _path(connection, wanted))
+    elif wanted.states:
+        some = _hinted(some, BY_STATE)
+    found: int = connection.execute(select(func.count()).select_from(some.limit(limit).subquery())).scalar_one()
+    return found
+
+
+def retries_of(connection: Connection, run: AnyRow, limit: int = 20) -> Sequence[AnyRow]:
+    """Name the runs that repeat this one, oldest first, among the task's first 1,000 later ones by the API.
+
+    Index uq_task_run_moment.
+    """
+    later = (
+        select(R.id, R.state, R.retry_of)
+        .with_hint(TABLE, BY_TASK, "mysql")
+        .where(
+            R.periodic_task_id == run.periodic_task_id,
+            R.origin == Origin.API,
+            R.scheduled_for >= (run.finished_at or run.scheduled_for),
+        )
+        .order_by(R.scheduled_for)
+        .limit(1000)
+        .subquery()
+    )
+    return connection.execute(select(later).where(later.c.retry_of == run.id).limit(limit)).all()
+
+
+def _path(connection: Connection, wanted: Wanted) -> str:
+    """Choose the index: one that narrows the search and holds few enough of such entries, else the primary key."""
+    narrowing = [(BY_TASK, R.periodic_task_id == wanted.task_id)] if wanted.task_id is not None else []
+    if wanted.states and not ALWAYS_MANY & set(wanted.states):
+        narrowing.append((BY_STATE, R.state.in_(wanted.states)))
+    for path, condition in narrowing:
+        entries = select(literal(1).label("one")).with_hint(TABLE, path, "mysql").where(condition).limit(SORTABLE)
+        if connection.execute(select(func.count()).select_from(entries.subquery())).scalar_one() < SORTABLE:
+            return path
+    return BY_ID
+
+
+def _leaves_rest(wanted: Wanted, path: str) -> bool:
+    """True where rows must be read to know whether they are wanted: the index does not say."""
+    named = wanted.task_name is not None or wanted.queue is not None or wanted.error_kind is not None
+    by_state = bool(wanted.states) and path != BY_STATE
+    by_task = (wanted.task_id is not None or wanted.origin is not None) and path != BY_TASK
+    return named or by_state or by_task
+
+
+def _edge(connection: Connection, wanted: Wanted, path: str, before: str | None, rows: int) -> str | None:
+    """Name the oldest of the next `rows` runs; None where there are not so many."""
+    indexed: list[Any] = []
+    if path != BY_ID:
+        indexed = [R.state.in_(wanted.states) if path == BY_STATE else R.periodic_task_id == wanted.task_id]
+    if path == BY_TASK and wanted.origin is not None:
+        indexed.append(R.origin == wanted.origin)
+    query = _hinted(select(R.id).where(*_bounds(wanted, before, None), *indexed), path)
+    return connection.execute(query.order_by(R.id.desc()).limit(1).offset(rows - 1)).scalar_one_or_none()
+
+
+def _bounds(wanted: Wanted, before: str | None, edge: str | None) -> list[Any]:
+    ends = [bound for bound in (before, wanted.until and first_id_at(wanted.until)) if bound]
+    starts = [bound for bound in (edge, wanted.since and first_id_at(wanted.since)) if bound]
+    return [*([R.id < min(ends)] if ends else []), *([R.id >= max(starts)] if starts else [])]
+
+
+def _conditions(wanted: Wanted) -> list[Any]:
+    asked = [
+        (R.periodic_task_id, wanted.task_id),
+        (R.task_name, wanted.task_name),
+        (R.origin, wanted.origin),
+        (R.queue, wanted.queue),
+        (R.error_kind, wanted.error_kind),
+    ]
+    found = [column == value for column, value in asked if value is not None]
+    return [*found, R.state.in_(wanted.states)] if wanted.states else found
+
+
+def _hinted(query: Select[Any], path: str) -> Select[Any]:
+    return query.with_hint(TABLE, path, "mysql")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from celery import Celery, Task, shared_task
 from celery.exceptions import Ignore, Reject, Retry
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 import attempts
 from config import RUN_TASKS
@@ -38,7 +38,7 @@ from providers.call import call as call_provider
 from providers.http import client_for
 from run_context import filled_in, judge_of
 from store import endpoints, last_runs, runs, schedules
-from store.database import AnyRow, autocommit, is_refused
+from store.database import AnyRow, autocommit, is_contention, is_refused
 from store.runs import Claim
 from worker_runtime import LEDGER_PAUSE, CallCancelled, WorkerRuntime, runtime
 
@@ -96,8 +96,11 @@ def _carry(task: "AnyTask", run_id: str, act: Callable[[WorkerRuntime, Claim], A
             raise Ignore
         try:
             outcome = _outcome(worker, run, act)
-            worker.admission.leave(task.app, run_id, run.config, outcome)
-            return _report(run, worker.write(run, outcome), outcome)
+            try:
+                state = worker.write(run, outcome)
+            finally:  # not before: nothing may stand between an answer that is paid for and its row
+                worker.admission.leave(task.app, run_id, run.config, outcome)
+            return _report(run, state, outcome)
         except CallCancelled as cut:
             logger.warning("%s cut during attempt %d: %s", run_prefix(run.id, run.task_name), run.attempt, cut)
             raise Ignore from None
@@ -154,10 +157,16 @@ def _claim(worker: WorkerRuntime, app: Celery, run_id: str) -> Claim | None:
                     return None
                 return _claimed(worker, row, *written)
         except SQLAlchemyError as error:
+            written = None if _wrote_nothing(error) else written
             logger.warning("run %s cannot be claimed now: %s", run_id, getattr(error, "orig", error))
             if (written is None and monotonic() > give_up_at) or not worker.wait_for_ledger(pause):
                 return None
             pause = LEDGER_PAUSE
+
+
+def _wrote_nothing(error: SQLAlchemyError) -> bool:
+    """True where the database answered: what it refused or rolled back was not written."""
+    return is_refused(error) or (isinstance(error, DBAPIError) and is_contention(error))
 
 
 def _becomes_ours(worker: WorkerRuntime, app: Celery, connection: Connection, row: AnyRow, owner: str) -> bool:

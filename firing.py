@@ -208,12 +208,16 @@ def _move_on(tx: Connection, planned: Sequence[tuple[AnyRow, Plan]], inserted: S
 
 
 def _manual_run(row: AnyRow, now: datetime, around: Surroundings) -> NewRun:
-    problems = what_is_wrong(row, around)
-    if problems:
+    try:
+        problems = what_is_wrong(row, around)
+        config = None if problems else parse_task_config(row.task_extra_config)
+    except Exception as error:  # an edge: one row that cannot be read must not hold its neighbours
+        logger.exception("row %s %r cannot be read", row.id, row.name)
+        config, problems = None, [str(error)]
+    if config is None:
         owed = Plan(skipped=(Skipped(now, now, 1, f"run_now on a broken row: {'; '.join(problems)}"),))
         lane = (DEFAULT_QUEUE, DEFAULT_PRIORITY)
     else:
-        config = parse_task_config(row.task_extra_config)
         owed, lane = Plan(fire=(now,)), (config.queue, config.priority)
     return runs_of(row, lane, owed, now, Origin.MANUAL)[0]
 

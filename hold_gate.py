@@ -7,7 +7,6 @@ from time import monotonic
 from typing import Any, Final
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
 
 from core.holds import Hold, Mode, holding
 from core.task_config import AnyConfig
@@ -24,7 +23,7 @@ class HoldGate:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._holds: tuple[Hold, ...] = ()
+        self._holds: tuple[Hold, ...] | None = None
         self._next_look = 0.0
 
     def turns_away(self, connection: Connection, row: AnyRow, config: AnyConfig | None) -> bool:
@@ -45,18 +44,20 @@ class HoldGate:
         return True
 
     def _look(self, connection: Connection) -> tuple[Hold, ...]:
-        with self._lock:
-            if monotonic() < self._next_look:
-                return self._holds
-            self._next_look = monotonic() + LOOK_SECONDS
+        """Read anew once a second; whoever comes meanwhile goes by the old holds, and waits where none are known."""
+        known = self._holds
+        if known is not None and (monotonic() < self._next_look or not self._lock.acquire(blocking=False)):
+            return known
+        if known is None:
+            self._lock.acquire()
         try:
-            found = holds.in_force(connection)
-        except SQLAlchemyError:
-            self._next_look = 0.0  # nothing is known: the next claim must not go by what was true before
-            raise
-        with self._lock:
-            self._holds = found
-        return found
+            if self._holds is None or monotonic() >= self._next_look:
+                self._holds = None  # where the look fails nothing is known
+                self._holds = holds.in_force(connection)
+                self._next_look = monotonic() + LOOK_SECONDS
+            return self._holds
+        finally:
+            self._lock.release()
 
 
 def _tags(connection: Connection, task_id: Any) -> str | None:

@@ -27,6 +27,7 @@ logger = logging.getLogger("keeper")
 
 LEDGER_SECONDS: Final = 2.0
 HELD_SECONDS: Final = 0.5  # what a buffered run waits at most once the one before it has ended
+HELD_SHARE: Final = 20  # a look that took 1 s is followed by 20 s without
 BACKFILL_SECONDS: Final = 1.0
 REARM_SECONDS: Final = 5.0
 RETENTION_SECONDS: Final = 60.0
@@ -54,6 +55,7 @@ class Keeper:
         self.notifications = Notifications(engine, settings)
         self._commit = commit
         self._around = around
+        self._next_release = 0.0
         self._contact_since: float | None = None
         self._begun_at = self._ended_at = monotonic()
 
@@ -61,7 +63,7 @@ class Keeper:
         """Name what is to be done beside the tick, and every how many seconds."""
         return (
             ("keeping the ledger", LEDGER_SECONDS, self.keep),
-            ("held runs", HELD_SECONDS, self.release_held),
+            ("held runs", HELD_SECONDS, self.release_rested),
             ("backfill", BACKFILL_SECONDS, self.backfill),
             ("rearming", REARM_SECONDS, self.rearming.look),
             ("retention", RETENTION_SECONDS, self.order_purge),
@@ -114,6 +116,12 @@ class Keeper:
         """Let the oldest held run of each idle row go; return how many."""
         with transaction(self.engine) as tx:
             return len(runs.release_held(tx, RELEASE_BATCH))
+
+    def release_rested(self) -> None:
+        """Do so at its own pace: it reads every run that is held."""
+        if (begin := monotonic()) >= self._next_release:
+            self.release_held()
+            self._next_release = monotonic() + HELD_SHARE * (monotonic() - begin)
 
     def backfill(self) -> int:
         """Take each open backfill one step on, in a transaction of its own; return how many runs were made."""

@@ -10,6 +10,7 @@ from core.task_config import AnyConfig
 
 DEFAULT_ENDPOINT: Final = "default"
 CALLS_AGENTS: Final = frozenset({"agent", "workflow"})  # others have an endpoint only where they name one
+TOLD_CHARS: Final = 500  # what a fired run's `error` takes
 MARK: Final = "held by hold "
 """What the reason begins with that a run gives for waiting."""
 
@@ -58,7 +59,7 @@ class Hold:
         """Say it in `error` of a run."""
         what = self.scope if self.name is None else f"{self.scope} {self.name}"
         until = f", until {self.ends_at:%Y-%m-%d %H:%M:%S} UTC" if self.ends_at else ""
-        return f"{MARK}{self.id} ({what}{until}): {self.reason}"
+        return f"{MARK}{self.id} ({what}{until}): {self.reason}"[:TOLD_CHARS]
 
 
 def holding(holds: Iterable[Hold], queue: str, config: AnyConfig, tags: Callable[[], str | None]) -> Hold | None:

@@ -199,6 +199,8 @@ def _parse(text: str) -> AnyConfig:
         raise ConfigError(f"task_extra_config {error}") from error
     try:
         return _ADAPTER.validate_python(raw)
+    except RecursionError as error:  # how deep is too deep depends on who asks
+        raise ConfigError("task_extra_config is nested too deeply; simplify it") from error
     except ValidationError as error:
         issues = error.errors(include_url=False)
         sentences = list(dict.fromkeys(_sentence(issue, raw) for issue in issues[:MAX_PROBLEMS]))

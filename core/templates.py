@@ -52,17 +52,22 @@ def _environment() -> Any:
 
 def check(source: str) -> None:
     """Find what is wrong with a template before it is ever rendered. Raises TemplateFault."""
-    from jinja2 import TemplateSyntaxError, nodes
+    from jinja2 import TemplateSyntaxError
 
     if len(source) > MAX_SOURCE:
         raise TemplateFault(f"it is longer than {MAX_SOURCE} characters; shorten it")
-    environment = _environment()
     try:
-        tree = environment.parse(source)
+        _check_tree(_environment(), source)
     except TemplateSyntaxError as error:
         raise TemplateFault(f"line {error.lineno}: {error.message}") from None
     except RecursionError:
         raise TemplateFault("it is nested too deeply; simplify it") from None
+
+
+def _check_tree(environment: Any, source: str) -> None:
+    from jinja2 import nodes
+
+    tree = environment.parse(source)
     if next(tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)), None) is not None:
         raise TemplateFault("there is nothing that it could include, import or extend")
     for kind, of_kind, known in (

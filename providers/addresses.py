@@ -8,6 +8,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, TypeAlias
@@ -28,7 +29,8 @@ _REFUSED: Final[Sequence[tuple[Network, str]]] = [
     for network, what in (
         ("169.254.0.0/16", "link-local, where clouds keep their metadata services"),
         ("fe80::/10", "link-local"),
-        ("fd00:ec2::254/128", _METADATA),  # AWS
+        ("fd00:ec2::/32", _METADATA),  # AWS, EKS Pod Identity too
+        ("fd00:42::42/128", _METADATA),  # Scaleway
         ("fd20:ce::254/128", _METADATA),  # Google
         ("100.100.100.200/32", _METADATA),  # Alibaba
         ("192.0.0.192/32", _METADATA),  # Oracle
@@ -120,12 +122,14 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
 
 
 async def _resolved(host: str, port: int, timeout: float | None) -> list[str]:
+    with suppress(ValueError):
+        return [str(ip_address(host))]  # asyncio would take a thread for it
     try:
         async with asyncio.timeout(timeout):
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except TimeoutError as error:
         raise httpcore.ConnectTimeout(f"{host} was not resolved in time") from error
-    except (OSError, UnicodeError) as error:
+    except (OSError, UnicodeError, MemoryError, RuntimeError) as error:  # the last: no thread can be started
         raise httpcore.ConnectError(str(error)) from error
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))[:MAX_ADDRESSES]
 

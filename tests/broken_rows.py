@@ -114,6 +114,9 @@ BROKEN_ROWS = [
     _agent_with("half a retry", "max_retries", max_retries=0.5),
     _agent_with("unknown endpoint", "endpoint 'moon' is unknown", endpoint="moon"),
     _agent_with("options as text", "options", options="fast"),
+    _agent_with(
+        "template of a thousand terms", "nested too deeply", template=True, message="{{ " + "+".join("1" * 1500) + " }}"
+    ),
     _what("workflow without id", "workflow_id is missing", '{"task_type": "workflow"}'),
     _what("inputs as list", "inputs", '{"task_type": "workflow", "workflow_id": "w", "inputs": []}'),
     _what("http without url", "url is missing", '{"task_type": "http"}'),

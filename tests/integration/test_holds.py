@@ -1,6 +1,8 @@
 """Holds where they bite: at the claim, and where due moments become runs."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -138,6 +140,33 @@ def test_the_gate_looks_again_after_a_second_and_not_before(ledger: Ledger) -> N
     assert not is_turned_away(ledger, run, gate)
     gate._next_look = 0.0
     assert is_turned_away(ledger, run, gate)
+
+
+def test_runs_that_come_at_once_to_a_new_gate_are_all_turned_away(ledger: Ledger) -> None:
+    """A worker that starts during a hold knows nothing yet."""
+    hold(ledger)
+    waiting = [ledger.add_run(State.PENDING) for _ in range(6)]
+    gate, start = HoldGate(), Barrier(len(waiting))
+
+    def ask(run_id: str) -> bool:
+        start.wait()
+        return is_turned_away(ledger, run_id, gate)
+
+    with ThreadPoolExecutor(len(waiting)) as pool:
+        assert list(pool.map(ask, waiting)) == [True] * len(waiting)
+
+
+def test_a_long_reason_fits_into_a_skipped_runs_error(ledger: Ledger, beat: DatabaseScheduler) -> None:
+    hold(ledger, mode="skip", reason="原因" * 250)
+    task = ledger.insert(crontab="* * * * *")
+    beat.arm()
+    ledger.owe_minutes(task, 1)
+    beat.run_due()
+
+    (run,) = ledger.runs(task)
+    assert run.state == State.SKIPPED
+    assert run.error.startswith("held by hold ")
+    assert len(run.error) == 500
 
 
 @pytest.mark.parametrize("columns", CONCERNED, ids=lambda columns: columns["scope"])

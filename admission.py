@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from celery import Celery
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 import attempts
 from broker import Sender
@@ -26,10 +26,10 @@ from core.budget import AtLimit, Budget, Verdict, judge, priced
 from core.lifecycle import State
 from core.outcome import AgentError, AgentResult, ErrorKind, Usage, resumable_handle
 from core.retries import MAX_RETRY_AFTER
-from core.task_config import AnyConfig, readable_config
+from core.task_config import AnyConfig, HttpConfig, readable_config
 from core.waits import until_asked_again, until_budget_is_asked_again
 from endpoints import agent_of, name_of
-from limits import Answer, Held, Limits, LimitsAway, Scope
+from limits import Answer, Caps, Held, Limits, LimitsAway, Scope
 from logger import run_prefix
 from rules import RuleBook, Terms
 from store import budgets, runs, schedules, waiting
@@ -77,6 +77,7 @@ class Admission:
 
         Where this raises, the same call may be made again: what was let in stays so until `leave`.
         """
+        self._refused.pop(run.id, None)  # of a try whose COMMIT failed
         if terms.cooling:
             self._put_off(connection, run, terms, Answer(False, why="cooling", seconds=terms.cooling))
             return False
@@ -104,7 +105,10 @@ class Admission:
     def leave(
         self, app: Celery, run_id: str, config: str = "", outcome: AgentResult | AgentError | None = None
     ) -> None:
-        """The call is over: settle what it took, and let the next in. Without an outcome nobody knows what it took."""
+        """The call is over: settle what it took, and let the next in. Without an outcome nobody knows what it took.
+
+        Never raises: nothing that is known of an answer may be lost over what is counted.
+        """
         self._refused.pop(run_id, None)
         if isinstance(outcome, AgentError) and outcome.kind is ErrorKind.THROTTLED:
             self._cool_down(config, outcome.retry_after)
@@ -192,21 +196,24 @@ class Admission:
         if slot is None:
             return
         try:
-            woken = self._limits.release(run_id, tokens, unsent=unsent)
+            scope = replace(slot[0], caps=self.rule_book.rules.caps.get(slot[0].endpoint, Caps()))
+            woken = self._limits.release(run_id, tokens, unsent=unsent, scope=scope)
             if woken:
                 with nullcontext(on) if on is not None else autocommit(self._engine) as connection:
-                    self._wake(connection, app, slot[0], woken)
+                    self._wake(connection, app, scope, woken)
         except LimitsAway as away:
             logger.warning("the slot of run %s ends with its lease: %s", run_id, away)
         except SQLAlchemyError as error:
             logger.warning("runs that have a slot now are not told: %s", getattr(error, "orig", error))
+        except Exception:
+            logger.exception("the slot of run %s is not given back as it should be", run_id)
 
     def _wake(self, connection: Connection, app: Celery, scope: Scope, woken: Sequence[str]) -> None:
         """Let runs go that have a slot now. Where one is gone from the ledger, its slot goes to the next."""
         for _ in range(FORGOTTEN_AT_ONCE):
-            may_start = waiting.wake(connection, woken)
-            self._send(connection, app, [run for run in may_start if run.state != State.QUEUED])
-            gone = set(woken) - {run.id for run in may_start}
+            unfinished = waiting.wake(connection, woken)
+            self._send(connection, app, [run for run in unfinished if run.is_unsent])
+            gone = set(woken) - {run.id for run in unfinished}
             woken = [each for run_id in gone for each in self._forget(run_id, scope)]
             if not woken:
                 return
@@ -239,6 +246,8 @@ class Admission:
 
     def _cool_down(self, config: str, retry_after: float | None) -> None:
         known = readable_config(config)
+        if isinstance(known, HttpConfig) and known.endpoint is None:  # one name for hosts that have nothing in common
+            return
         endpoint = name_of(known) if known is not None else None
         seconds = COOLING_SECONDS if retry_after is None else retry_after
         if endpoint is None or seconds > MAX_RETRY_AFTER:  # that is no throttle: each of its runs is to say so
@@ -249,6 +258,8 @@ class Admission:
             self._limits.cool_down(endpoint, seconds)
         except LimitsAway as away:
             logger.warning("other workers are not told that endpoint %r throttles: %s", endpoint, away)
+        except Exception:
+            logger.exception("other workers are not told that endpoint %r throttles", endpoint)
 
     # -- budgets ----------------------------------------------------------------------------------
 
@@ -269,7 +280,7 @@ class Admission:
             stopped = [] if resumes else [budget for budget in used_up if budget.at_limit != AtLimit.ALERT]
             may_start = resumes or not (stopped or waits)
             if may_start or (stopped and run.attempt):
-                claimed = runs.claim(connection, run.id, run.attempt, owner, deadline)
+                claimed = self._claim_to(connection, run, owner, deadline, None if may_start else stopped[0])
                 if claimed and may_start:
                     for budget in locked:
                         budgets.reserve(connection, budget.id, run.id, run.attempt + 1)
@@ -282,13 +293,23 @@ class Admission:
                       f"{waits}: the runs that go on may use it up")  # fmt: skip
         return claimed
 
+    def _claim_to(self, connection: Connection, run: AnyRow, owner: str, deadline: Any, no_more: Budget | None) -> bool:
+        """Claim a run to call, or to fail, since it has run before and a budget has `no_more`."""
+        if no_more is not None:  # noted before the COMMIT: its answer may be lost, and the claim stands
+            self._refused[run.id] = AgentError(ErrorKind.QUOTA, f"not tried again: {no_more} is used up")
+        claimed = runs.claim(connection, run.id, run.attempt, owner, deadline)
+        if not claimed:
+            self._refused.pop(run.id, None)
+        return claimed
+
     def _stop(self, connection: Connection, run: AnyRow, budget: Budget, *, is_claimed: bool) -> None:
         why = f"{budget} is used up"
         if budget.at_limit == AtLimit.PAUSE and run.periodic_task_id is not None:
-            schedules.pause(connection, run.periodic_task_id, f"{why}; set enabled = 1 to go on")
-        if is_claimed:  # it has run before, so it fails; what has never run is skipped
-            self._refused[run.id] = AgentError(ErrorKind.QUOTA, f"not tried again: {why}")
-        elif waiting.skip(connection, run.id, why):
+            try:
+                schedules.pause(connection, run.periodic_task_id, f"{why}; set enabled = 1 to go on")
+            except DBAPIError as error:
+                logger.warning("row %s is left to its next run to pause: %s", run.periodic_task_id, error.orig)
+        if not is_claimed and waiting.skip(connection, run.id, why):
             logger.warning("%s SKIPPED: %s", run_prefix(run.id, run.task_name), why)
             attempts.show_outcome(connection, run.id, run.periodic_task_id, State.SKIPPED)
 

@@ -26,6 +26,8 @@ from core.templates import TemplateFault, render
 CPU_SECONDS: Final = 3.0
 """Of computing, and not of waiting: a loaded machine must not fail a run."""
 WALL_SECONDS: Final = 60.0
+TURN_SECONDS: Final = 10.0
+"""How long work waits for that of other runs, so that one row cannot hold up every thread of a worker."""
 MEMORY: Final = 1024**3  # bytes of addresses; an answer of 8 MiB takes a tenth. macOS does not enforce it
 HEADER: Final = struct.Struct(">Q")
 
@@ -37,10 +39,15 @@ class TooMuch(Exception):
 
 
 class Helper:
-    """The child of this process. Thread-safe: requests wait for each other."""
+    """The child of this process. Thread-safe: requests wait for each other, `turn_seconds` at most."""
 
-    def __init__(self, cpu_seconds: float = CPU_SECONDS, wall_seconds: float = WALL_SECONDS) -> None:
-        self._cpu, self._wall = cpu_seconds, wall_seconds
+    def __init__(
+        self,
+        cpu_seconds: float = CPU_SECONDS,
+        wall_seconds: float = WALL_SECONDS,
+        turn_seconds: float = TURN_SECONDS,
+    ) -> None:
+        self._cpu, self._wall, self._turn = cpu_seconds, wall_seconds, turn_seconds
         self._lock = Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self._owner = 0
@@ -62,7 +69,11 @@ class Helper:
 
     def _ask(self, work: str, **about: Any) -> Any:
         request = json.dumps({"work": work, "cpu": self._cpu, **about}, default=str).encode()
-        with self._lock:
+        if not self._lock.acquire(timeout=self._turn):
+            raise TooMuch(
+                f"it waited {self._turn:g} s for its turn: templates or checks of other runs on this worker take long"
+            )
+        try:
             child = self._running()
             assert child.stdin is not None and child.stdout is not None  # noqa: S101,PT018 - narrows the types only
             timer = Timer(self._wall, child.kill)
@@ -78,6 +89,8 @@ class Helper:
                 timer.cancel()
             if "too_much" in answer:
                 self._drop()
+        finally:
+            self._lock.release()
         if "too_much" in answer:
             raise TooMuch(answer["too_much"])
         if "fault" in answer:

@@ -96,10 +96,15 @@ local function let_in(run, spec, guess)
   redis.call('HSET', key('spec'), run, cjson.encode(spec))
 end
 
+local function cool_until()
+  return tonumber(redis.call('HGET', COOLING, arg.endpoint) or 0)
+end
+
 -- Lets in from the line, in its order, who has room in every scope. An agent that is full holds up its own runs only.
 local function let_in_all()
   drop_dead()
   local let, full, why = {}, {}, nil
+  if cool_until() > now then return let, full, 'cooling' end
   local guess = guess_of()
   for _, run in ipairs(redis.call('ZRANGE', key('line'), 0, LOOKED_AT - 1)) do
     local spec = spec_of(run)
@@ -152,9 +157,8 @@ end
 local operations = {}
 
 function operations.ask()
-  local cool_until = tonumber(redis.call('HGET', COOLING, arg.endpoint) or 0)
-  if cool_until > now then
-    return {answer = 'wait', why = 'cooling', seconds = (cool_until - now) / 1000, place = 0, woken = {}}
+  if cool_until() > now then
+    return {answer = 'wait', why = 'cooling', seconds = (cool_until() - now) / 1000, place = 0, woken = {}}
   end
   if redis.call('EXISTS', key('epoch')) == 0 then return {answer = 'seed'} end
   drop_dead()
@@ -210,14 +214,20 @@ function operations.release()
   return {woken = (let_in_all())}
 end
 
--- Lengthens the leases of those that still hold a slot. `sent`: its call goes out only now.
+-- Lengthens the leases of calls that go on. `sent`: its call goes out only now. One whose lease ran out, since nobody
+-- could renew it here, holds a slot again; it is not let in anew, so limits may be exceeded until it ends. After a
+-- flush that is left to `seed`, which counts requests too.
 function operations.renew()
-  for _, run in ipairs(arg.runs) do
-    local spec = spec_of(run)
-    if spec and redis.call('ZSCORE', key('slots'), run) then
-      for _, agent in ipairs(scopes_of(spec)) do redis.call('ZADD', key('slots', agent), now + arg.lease, run) end
-      if arg.sent then move_request(run, spec, second) end
+  if redis.call('EXISTS', key('epoch')) == 0 then return {} end
+  for _, known in ipairs(arg.runs) do
+    local run, spec = known.run, spec_of(known.run)
+    if not spec or not redis.call('ZSCORE', key('slots'), run) then
+      spec = {agent = known.agent, caps = known.agent_caps}
+      redis.call('ZREM', key('line'), run)
+      redis.call('HSET', key('spec'), run, cjson.encode(spec))
     end
+    for _, agent in ipairs(scopes_of(spec)) do redis.call('ZADD', key('slots', agent), now + arg.lease, run) end
+    if arg.sent and spec.second then move_request(run, spec, second) end
   end
   return {}
 end
@@ -247,8 +257,7 @@ function operations.holds()
 end
 
 function operations.cool()
-  local cool_until = math.max(tonumber(redis.call('HGET', COOLING, arg.endpoint) or 0), now + arg.seconds * 1000)
-  redis.call('HSET', COOLING, arg.endpoint, math.floor(cool_until))
+  redis.call('HSET', COOLING, arg.endpoint, math.floor(math.max(cool_until(), now + arg.seconds * 1000)))
   return {}
 end
 

@@ -97,6 +97,7 @@ class Limits:
         self._window = window
         self._lease = settings.worker_lease_seconds
         self._lock = Lock()
+        self._renewal = Lock()
         self._client: redis.Redis | None = None
         self._script: Any = None
         self._mine: dict[str, Scope] = {}
@@ -108,7 +109,7 @@ class Limits:
 
         `held` reads the calls that go on from the ledger; it is asked for after a flush only.
         """
-        arguments = {"run": run_id, "place": place, "endpoint": scope.endpoint, **scope.spec()}
+        arguments = {"run": run_id, "place": place, **scope.spec()}
         answer = self._do(scope, "ask", arguments)
         if answer["answer"] == "seed":
             self._seed(scope, held())
@@ -122,16 +123,18 @@ class Limits:
     def goes_out(self, run_id: str) -> None:
         """Count a request from now on: its call was held up since it was let in. Raises LimitsAway."""
         if (scope := self._mine.get(run_id)) is not None:
-            self._do(scope, "renew", {"runs": [run_id], "sent": True})
+            self._do(scope, "renew", {"runs": [{"run": run_id, **scope.spec()}], "sent": True})
 
-    def release(self, run_id: str, tokens: int | None, *, unsent: bool = False) -> list[str]:
+    def release(
+        self, run_id: str, tokens: int | None, *, unsent: bool = False, scope: Scope | None = None
+    ) -> list[str]:
         """Give a slot back and name the runs that have one now. Nothing is held: nothing happens. Raises LimitsAway.
 
         `tokens` settles what was guessed, None leaves the guess; `unsent`: nothing was called, and nothing counts.
+        `scope` tells the limits of today, for those that are let in; without it those of `ask` count.
         """
-        with self._lock:
-            scope = self._mine.pop(run_id, None)
-        return [] if scope is None else self.forget(run_id, scope, tokens, unsent=unsent)
+        held = self._no_more_mine(run_id)
+        return [] if held is None else self.forget(run_id, scope or held, tokens, unsent=unsent)
 
     def forget(self, run_id: str, scope: Scope, tokens: int | None = None, *, unsent: bool = True) -> list[str]:
         """Do the same for a run that another process asked for. Raises LimitsAway."""
@@ -146,12 +149,11 @@ class Limits:
 
     def let_go(self, run_id: str) -> None:
         """Renew a slot no more, and leave it to the process that carries the run."""
-        with self._lock:
-            self._mine.pop(run_id, None)
+        self._no_more_mine(run_id)
 
     def cool_down(self, endpoint: str, seconds: float) -> None:
         """Let nobody in at an endpoint for a while. Raises LimitsAway."""
-        self._do(Scope(endpoint, Caps()), "cool", {"endpoint": endpoint, "seconds": seconds})
+        self._do(Scope(endpoint, Caps()), "cool", {"seconds": seconds})
 
     def cooling(self) -> Mapping[str, float]:
         """Name the endpoints that nobody may call now, with the seconds that are left. Raises LimitsAway."""
@@ -172,19 +174,28 @@ class Limits:
                 self._renewing = Thread(target=self._renew, name="slots", daemon=True)
                 self._renewing.start()
 
+    def _no_more_mine(self, run_id: str) -> Scope | None:
+        with self._renewal, self._lock:  # a renewal that is under way would enter again what is given back
+            return self._mine.pop(run_id, None)
+
     def _renew(self) -> None:
         while not self._closed.wait(self._lease / 4):
-            by_endpoint: dict[str, tuple[Scope, list[str]]] = {}
             with self._lock:
-                for run_id, scope in self._mine.items():
-                    by_endpoint.setdefault(scope.endpoint, (scope, []))[1].append(run_id)
-            for scope, run_ids in by_endpoint.values():
+                endpoints = {scope.endpoint for scope in self._mine.values()}
+            for endpoint in endpoints:
                 try:
-                    self._do(scope, "renew", {"runs": run_ids})
+                    self._renew_at(endpoint)
                 except LimitsAway as away:
-                    logger.warning("slots of %d calls are not renewed now: %s", len(run_ids), away)
+                    logger.warning("slots at endpoint %r are not renewed now: %s", endpoint, away)
                 except Exception:  # the edge of the thread: if it died, slots would run out under healthy calls
                     logger.exception("renewing slots failed")
+
+    def _renew_at(self, endpoint: str) -> None:
+        with self._renewal:
+            with self._lock:
+                mine = [(run_id, scope) for run_id, scope in self._mine.items() if scope.endpoint == endpoint]
+            if mine:
+                self._do(mine[0][1], "renew", {"runs": [{"run": run_id, **scope.spec()} for run_id, scope in mine]})
 
     def _seed(self, scope: Scope, held: Iterable[Held]) -> None:
         """Enter the calls that go on. Two processes that do this at once enter the same."""
@@ -202,13 +213,21 @@ class Limits:
     def _do(self, scope: Scope, operation: str, arguments: dict[str, Any]) -> Any:
         """Run the script. Raises LimitsAway."""
         sent = json.dumps(
-            {**arguments, "caps": scope.caps.known(), "window": self._window, "lease": int(self._lease * 1000)}
+            {
+                **arguments,
+                "endpoint": scope.endpoint,
+                "caps": scope.caps.known(),
+                "window": self._window,
+                "lease": int(self._lease * 1000),
+            }
         )
         try:
             script = self._connected()
             return json.loads(script(keys=[f"{PREFIX}{scope.endpoint}", COOLING], args=[operation, sent]))
-        except redis.RedisError as error:
+        except (redis.RedisError, OSError) as error:
             raise LimitsAway(str(error)) from error
+        except (TypeError, ValueError) as error:  # its text may quote the address, and so a password
+            raise LimitsAway(f"the address of Redis cannot be used ({type(error).__name__})") from None
 
     def _connected(self) -> Any:
         with self._lock:
@@ -221,7 +240,7 @@ class Limits:
                     timeout=SOCKET_SECONDS,
                     socket_timeout=SOCKET_SECONDS,
                     socket_connect_timeout=SOCKET_SECONDS,
-                    socket_keepalive=True,
+                    **({} if self._url.startswith("unix:") else {"socket_keepalive": True}),
                     retry=Retry(
                         NoBackoff(), 1
                     ),  # a connection that went stale; a script that ran twice changes nothing

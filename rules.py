@@ -1,5 +1,6 @@
 """What is limited: limits, prices and budgets as they stand in the tables, read every other second."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from threading import Lock
@@ -15,6 +16,8 @@ from limits import Caps, Limits, LimitsAway, Scope
 from store import budgets
 from store import endpoints as stored
 from store.database import AnyRow
+
+logger = logging.getLogger("admission")
 
 RULES_SECONDS: Final = 2.0  # a change of a limit, a price or a budget takes effect so late
 RULES_SHARE: Final = 20  # a look that took 1 s is followed by 20 s without
@@ -109,6 +112,9 @@ class RuleBook:
         try:
             left = self._limits.cooling()
         except LimitsAway:  # who needs to be counted is told when it is counted; this may be no Redis at all
+            return {}
+        except Exception:  # a claim that nothing limits must not fail over this
+            logger.exception("which endpoints throttle cannot be read")
             return {}
         return {endpoint: monotonic() + seconds for endpoint, seconds in left.items()}
 

@@ -16,6 +16,7 @@ from core.task_config import AgentConfig, WorkflowConfig
 from core.zones import zone_names
 from logger import run_prefix
 from store import last_runs
+from store.database import largest_statement, size_in_statement
 from store.runs import Claim
 
 logger = logging.getLogger("agent_tasks")
@@ -48,9 +49,21 @@ def filled_in(config: C, run: Claim, on_ledger: OnLedger, default_zone: str) -> 
     if not rendered or (isinstance(rendered, str) and not rendered.strip()):
         raise AgentError(ErrorKind.CONFIG, f"the template in {key} renders to nothing, and there is nothing to send")
     text = json.dumps({key: rendered}, ensure_ascii=False).encode("utf-8", "replace").decode()
-    on_ledger(lambda connection: last_runs.save_rendered(connection, run, text))
+    on_ledger(lambda connection: _save(connection, run, key, text))
     logger.info("%s rendered %s: %d characters", run_prefix(run.id, run.task_name), key, len(text))
     return config.model_copy(update={key: rendered})
+
+
+def _save(connection: Connection, run: Claim, key: str, text: str) -> None:
+    # A server answers a packet that is too large by closing the connection, and so like one to wait for.
+    size, limit = size_in_statement([text]), largest_statement(connection)
+    if limit is not None and size > limit:
+        raise AgentError(
+            ErrorKind.CONFIG,
+            f"the template in {key} renders to a statement of {size:,} bytes, and the database's max_allowed_packet is "
+            f"{limit:,}: raise it, or let the template render less",
+        )
+    last_runs.save_rendered(connection, run, text)
 
 
 def _variables(connection: Connection, run: Claim, default_zone: str) -> dict[str, Any]:

@@ -35,6 +35,7 @@ def main() -> int:
         access_log=settings.celery_log_level == "DEBUG",
         ws="none",
         server_header=False,
+        proxy_headers=False,  # whoever sends X-Forwarded-For would choose the address that throttles him
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     host, port = listener.getsockname()[:2]

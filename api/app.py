@@ -44,6 +44,7 @@ from config import Settings, get_settings
 from logger import redact, setup_logging
 from store.database import is_contention
 
+MOST_ERRORS = 50
 RETRY_AFTER = {"Retry-After": "5"}
 HINTS = {
     404: "Nothing is at this address; / names what there is.",
@@ -126,8 +127,10 @@ async def _misunderstood(_: Request, error: Exception) -> Response:
         {"parameter": ".".join(str(part) for part in issue["loc"][1:]), "message": issue["msg"]}
         for issue in error.errors()
     ]
-    told = "; ".join(f"{issue['parameter']}: {issue['message']}" for issue in errors)
-    return problem(422, told, errors=errors)
+    named = errors[:MOST_ERRORS]
+    told = "; ".join(f"{issue['parameter']}: {issue['message']}" for issue in named)
+    more = f"; and {len(errors) - MOST_ERRORS} more" if len(errors) > MOST_ERRORS else ""
+    return problem(422, told + more, errors=named)
 
 
 async def _refused_edit(_: Request, error: Exception) -> Response:

@@ -23,7 +23,6 @@ from api.schedules import TaskFilter, editor_of
 from api.services import Ours, Services
 from api.task_edit import WALL_CLOCK, Editor, config_text
 from api.task_models import TaskChange
-from core.strict_json import JSONError, read_object
 from store import audit, bulk_changes, tasks
 from store.audit import Change, as_text
 from store.database import AnyRow, autocommit, is_contention, read_clock, transaction
@@ -121,18 +120,19 @@ def change_many(ours: Ours, caller: Operator, response: Response, order: BulkOrd
     """Change every selected task that the change does not break; those it would are left alone and named."""
     selection = order.select.selection
     if selection.is_everything and not order.select.everything:
-        told = "no filter is given; give one, or everything: true to change every task"
-        raise Refused([{"field": "select", "message": told}])
+        hint = "no filter is given; give one, or everything: true to change every task"
+        raise Refused([{"field": "select", "message": hint}])
     if "name" in order.change.model_fields_set:
         raise Refused([{"field": "change.name", "message": "name must differ for each task; change it one by one"}])
     if not order.change.model_fields_set and not order.config:
         raise Refused([{"field": "change", "message": "nothing is to change; name a column, or a key in config"}])
+    told = _told(order)
     change_id = None if order.dry_run else new_run_id()
     outcome = BulkOutcome(id=change_id, matched=0, changed=0, unchanged=0, left=0, left_tasks=[])
     with autocommit(ours.engine) as connection:
         editor = editor_of(ours, connection)
         if change_id is not None:
-            bulk_changes.add(connection, id=change_id, actor=caller.name, **_told(order))
+            bulk_changes.add(connection, id=change_id, actor=caller.name, **told)
     for ids in _batches(ours, selection):
         try:
             with transaction(ours.engine) as tx:
@@ -150,7 +150,7 @@ def change_many(ours: Ours, caller: Operator, response: Response, order: BulkOrd
 def _told(order: BulkOrder) -> dict[str, str]:
     selection = order.select.model_dump(exclude_defaults=True)
     change = order.change.model_dump(exclude_unset=True) | ({"config": order.config} if order.config else {})
-    return {"selection": json.dumps(selection, ensure_ascii=False), "change_to": json.dumps(change, ensure_ascii=False)}
+    return {"selection": json.dumps(selection, ensure_ascii=False), "change_to": config_text(change)}
 
 
 def _batches(ours: Services, selection: Selection) -> Iterator[Sequence[int]]:
@@ -192,11 +192,8 @@ def _change_batch(
 def _values(editor: Editor, order: BulkOrder, row: AnyRow) -> dict[str, Any]:
     values = editor.columns(order.change, row)
     if order.config:
-        try:
-            config = read_object(values.get("task_extra_config", row.task_extra_config) or "{}")
-        except JSONError as error:
-            raise Refused([{"field": "task_extra_config", "message": f"task_extra_config {error}"}]) from None
-        values["task_extra_config"] = config_text(config | order.config)
+        was = values.get("task_extra_config", row.task_extra_config)
+        values["task_extra_config"] = editor.config_with(order.config, was)
     return values
 
 
@@ -289,10 +286,12 @@ def _undo_batch(
             continue
         old, new = json.loads(entry.old_value), json.loads(entry.new_value)
         current = json.loads(as_text({name: getattr(row, name) for name in new}) or "{}")
-        edited = [name for name in new if current[name] not in (new[name], old[name])]
-        if edited:
+        edited = [name for name in new if current[name] != new[name]]
+        if current == old:
+            continue
+        if edited:  # one column may be as it was before: it belongs to the edit all the same
             left.append((row.id, row.name, f"edited since: {', '.join(edited)}"))
-        elif current != old:
+        else:
             wanted.append((row, {name: _restored(name, value) for name, value in old.items()}))
     audit.record(tx, caller.actor, *_write(tx, caller, wanted, "task.undo", note=f"bulk change {change_id}"))
     outcome.changed += len(wanted)
@@ -314,5 +313,5 @@ def _found(connection: Connection, change_id: str) -> AnyRow:
 def _shown(ours: Services, row: AnyRow) -> BulkChange:
     values = dict(row._mapping)
     return BulkChange.model_validate(
-        values | {"selection": json.loads(row.selection), "change": ours.mask.config(values.pop("change_to"))}
+        values | {"selection": json.loads(row.selection), "change": ours.mask.columns(values.pop("change_to"))}
     )

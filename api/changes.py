@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from api.access import Role, Viewer
 from api.masking import Mask
 from api.problems import documented
 from api.services import Ours
@@ -14,6 +15,7 @@ from store import audit
 from store.database import AnyRow, autocommit
 
 PATH: Final = "/api/v2/audit"
+ADMINS_OWN: Final = frozenset({"user", "token", "session"})  # who may log in, and from where, is for admins
 
 router = APIRouter(prefix=PATH, tags=["audit"], responses=documented(401, 422, 503))
 
@@ -60,17 +62,25 @@ class Entries(BaseModel):
 
 
 @router.get("")
-def list_changes(ours: Ours, page: Annotated[AuditPage, Query()]) -> Entries:
-    """List the changes, newest first; secrets in a task's config are hidden as everywhere."""
+def list_changes(ours: Ours, caller: Viewer, page: Annotated[AuditPage, Query()]) -> Entries:
+    """List the changes, newest first; secrets in a task's config are hidden. Those of accounts are for admins alone."""
+    hidden = frozenset[str]() if caller.role.covers(Role.ADMIN) else ADMINS_OWN
     with autocommit(ours.engine) as connection:
-        rows = audit.page(connection, before=page.before, limit=page.limit + 1, kind=page.kind, subject=page.subject)
+        rows = audit.page(
+            connection,
+            before=page.before,
+            limit=page.limit + 1,
+            kind=page.kind,
+            subject=page.subject,
+            hidden=hidden,
+        )
     found = [_shown(row, ours.mask) for row in rows[: page.limit]]
     asked = page.model_dump(exclude_none=True) | {"before": found[-1].id if found else None}
     return Entries(items=found, next=f"{PATH}?{urlencode(asked)}" if len(rows) > page.limit else None)
 
 
 def _shown(row: AnyRow, mask: Mask) -> Entry:
-    before, after = _values(row.old_value, mask), _values(row.new_value, mask)
+    before, after = mask.columns(row.old_value), mask.columns(row.new_value)
     return Entry(
         **{name: getattr(row, name) for name in ("id", "create_time", "actor", "via", "action", "subject", "note")},
         kind=row.subject_kind,
@@ -85,12 +95,3 @@ def _changed(before: Any, after: Any) -> list[str]:
     if not isinstance(before, dict) or not isinstance(after, dict):
         return []
     return [name for name in before | after if before.get(name) != after.get(name)]
-
-
-def _values(text: str | None, mask: Mask) -> Any:
-    """Show values as JSON; the config of a task, which is a text in it, as the object it is, its secrets hidden."""
-    values = mask.config(text)
-    raw = mask.answer_json(text)
-    if isinstance(values, dict) and isinstance(raw, dict) and isinstance(raw.get("task_extra_config"), str):
-        values["task_extra_config"] = mask.config(raw["task_extra_config"])
-    return values

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from enum import StrEnum
+from itertools import islice
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
@@ -155,13 +156,13 @@ def _import(ours: Services, caller: Caller, kind: str, body: bytes, how: Import)
     except UnicodeDecodeError as error:
         raise _wrong("file", f"the file is no UTF-8 text: byte {error.start} is wrong; save it as UTF-8") from None
     if kind == CSV_TYPE:
-        entries = list(_read_csv(text))
+        entries = list(islice(_read_csv(text), MOST_TASKS + 1))
     elif kind in (YAML_TYPE, "application/x-yaml", "text/yaml"):
         entries = _read_yaml(text)
     else:
         raise HTTPException(415, f"Send the file as Content-Type {YAML_TYPE} or {CSV_TYPE}.")
     if len(entries) > MOST_TASKS:
-        raise _wrong("file", f"the file has {len(entries)} tasks; send at most {MOST_TASKS:,} at a time")
+        raise _wrong("file", f"the file has more than {MOST_TASKS:,} tasks; send at most so many at a time")
     with transaction(ours.engine) as tx:
         return _store(tx, caller, editor_of(ours, tx), entries, how)
 
@@ -248,7 +249,7 @@ def _read_yaml(text: str) -> list[Any]:
     reader.Composer = _Plain
     try:
         found = reader.load(text)
-    except (YAMLError, ValueError, RecursionError) as error:
+    except (YAMLError, LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:  # odd tags
         raise _wrong("file", f"the file is no YAML that can be read: {error}") from None
     if not isinstance(found, list):
         raise _wrong("file", "the file is no list of tasks; begin each task with '- name: …'")

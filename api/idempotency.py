@@ -22,7 +22,8 @@ HEADER: Final = "idempotency-key"
 LONGEST_KEY: Final = 200
 KEPT_HEADERS: Final = ("content-type", "location", "etag")
 LONGEST_ANSWER: Final = 1024 * 1024
-NOT_DONE: Final = 400  # from here on nothing was done, and a mended request may have the same key
+NOT_DONE: Final = range(400, 500)  # nothing was done, and a mended request may have the same key
+UNKNOWN: Final = 500  # from here on it may have been done: the key stays, without an answer
 SHOWN_ONCE: Final = frozenset({"/api/v2/tokens"})  # such an answer is a secret and is not kept: the key is just used up
 
 logger = logging.getLogger("api")
@@ -31,8 +32,8 @@ logger = logging.getLogger("api")
 class IdempotentPosts:
     """ASGI middleware behind the gate; keys belong to their caller and are kept for a day.
 
-    A process that dies in the middle leaves a key without an answer. Whether its change was made cannot be known
-    here, so such a key is refused for that day and never carried out twice.
+    A process that dies in the middle, or answers 5xx, leaves a key without an answer. Whether its change was made
+    cannot be known here, so such a key is refused for that day and never carried out twice.
     """
 
     def __init__(self, app: ASGIApp, engine: Engine) -> None:
@@ -55,14 +56,20 @@ class IdempotentPosts:
         target = f"{scope['path']}?{scope['query_string'].decode('latin-1')}"
         digest = sha256("\n".join([caller.via, caller.name, target, key]).encode("utf-8", "replace")).hexdigest()
         body_digest = sha256(body).hexdigest()
-        known = await run_in_threadpool(self._begin, digest, body_digest)
+        try:
+            known = await run_in_threadpool(self._begin, digest, body_digest)
+        except SQLAlchemyError as error:
+            logger.error("a key cannot be looked up: %s", redact(str(getattr(error, "orig", error))))
+            told = "The database does not answer, so nothing was done. Try again in a moment."
+            await problem(503, told, headers={"Retry-After": "5"})(scope, receive, send)
+            return
         if known is not None:
             await _again(known, body_digest)(scope, receive, send)
             return
         await self._carry_out(digest, scope, _one(message, receive), send)
 
     async def _carry_out(self, digest: str, scope: Scope, receive: Receive, send: Send) -> None:
-        kept: dict[str, Any] = {"status": NOT_DONE, "headers": {}, "body": bytearray()}
+        kept: dict[str, Any] = {"status": UNKNOWN, "headers": {}, "body": bytearray()}
 
         async def keep(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -71,9 +78,9 @@ class IdempotentPosts:
                 kept["headers"] = {name: sent[name] for name in KEPT_HEADERS if name in sent}
             elif len(kept["body"]) <= LONGEST_ANSWER:
                 kept["body"] += message.get("body", b"")
-                if (
-                    not message.get("more_body", False) and scope["path"] not in SHOWN_ONCE
-                ):  # before the answer goes out: who has it may ask again at once
+                is_kept = kept["status"] < UNKNOWN and scope["path"] not in SHOWN_ONCE
+                if not message.get("more_body", False) and (is_kept or kept["status"] in NOT_DONE):
+                    # before the answer goes out: who has it may ask again at once
                     await run_in_threadpool(self._end, digest, kept)
             await send(message)
 
@@ -86,7 +93,7 @@ class IdempotentPosts:
     def _end(self, digest: str, kept: dict[str, Any]) -> None:
         try:
             with autocommit(self.engine) as connection:
-                if kept["status"] >= NOT_DONE:
+                if kept["status"] in NOT_DONE:
                     requests.forget(connection, digest)
                     return
                 answer = {"headers": kept["headers"], "body": kept["body"].decode("utf-8", "replace")}
@@ -100,7 +107,7 @@ def _again(known: AnyRow, body_digest: str) -> Response:
         return problem(422, "This Idempotency-Key was used for another body; use a new key for a new request.")
     if known.status is None:
         told = (
-            "This Idempotency-Key is being carried out, or its first try was cut off and what it did is not known. "
+            "This Idempotency-Key is being carried out, or its first try failed and its outcome is not known. "
             "Look whether it was done; to do it again, use a new key."
         )
         return problem(409, told)

@@ -19,6 +19,7 @@ from store.database import autocommit, transaction
 
 SESSION_LASTS: Final = timedelta(hours=12)
 SHORTEST_PASSWORD: Final = 10
+WRONG_LOGIN: Final = "The name or the password is wrong. An admin makes users with POST /api/v2/users."
 
 router = APIRouter(tags=["session"])
 
@@ -67,14 +68,16 @@ def log_in(ours: Ours, request: Request, response: Response, given: Login) -> Se
     known = user.password_hash if user is not None and user.disabled_at is None else None
     if not is_password(given.password.get_secret_value(), known) or user is None:
         ours.throttle.login_failed(address, given.name)
-        raise HTTPException(401, "The name or the password is wrong. An admin makes users with POST /api/v2/users.")
+        raise HTTPException(401, WRONG_LOGIN)
     secret = new_secret()
     with transaction(ours.engine) as tx:
-        ends = access.open_session(tx, digest_of(secret.encode()).hex(), user.id, SESSION_LASTS)
+        ends = access.open_session(tx, digest_of(secret.encode()).hex(), user, SESSION_LASTS)
+        if ends is None:
+            raise HTTPException(401, WRONG_LOGIN)
         audit.record(tx, Actor(user.name, "session"), Change(action="session.open", subject=user.id, note=address))
     response.set_cookie(
         COOKIE, secret, max_age=int(SESSION_LASTS.total_seconds()), httponly=True, samesite="strict",
-        secure=request.url.scheme == "https",
+        secure="https" in (request.url.scheme, request.headers.get("x-forwarded-proto")),  # TLS may end at a proxy
     )  # fmt: skip
     return Session(
         name=user.name, role=Role(user.role), via="session", csrf_token=csrf_token_of(secret), expires_at=ends

@@ -57,6 +57,13 @@ class Mask:
         except (ValueError, RecursionError):
             return self.prose(text)
 
+    def columns(self, text: str | None) -> Any:
+        """Show columns of a task, which are JSON; its config, which may be a text in it, as the object it is."""
+        values, raw = self.config(text), self.answer_json(text)
+        if isinstance(values, dict) and isinstance(raw, dict) and isinstance(raw.get("task_extra_config"), str):
+            values["task_extra_config"] = self.config(raw["task_extra_config"])
+        return values
+
     def _hide(self, value: Any, *, of_headers: bool = False) -> Any:
         if isinstance(value, dict):
             return {

@@ -1,10 +1,16 @@
 """A run's answer as the seeds' APIs show it: a value, not text about one."""
 
-from typing import Any
+from typing import Any, Final
+
+from sqlalchemy import func
 
 from api.masking import Mask
 from core.task_config import CeleryConfig, readable_config
 from store.database import AnyRow
+from store.runs import R
+
+#: What a list reads of an answer, which may be megabytes long: its beginning, 4,096 characters.
+SHORT_RESULT: Final = func.substr(R.result, 1, 4096).label("result")
 
 
 def answer_of(row: AnyRow, mask: Mask) -> Any:

@@ -60,7 +60,7 @@ def remembered_metrics(engine: Engine, zone: str) -> Remembered[Metrics]:
                 kind: Kind(count=sum(each.runs for each in some), success_rate=_tally(some).success_rate)
                 for kind, some in kinds.items()
             },
-            avg_execution_time={kind: mean for kind, some in kinds.items() if (mean := _mean(some)) is not None},
+            avg_execution_time={kind: mean for kind, some in kinds.items() if (mean := mean_seconds(some)) is not None},
         )
 
     return Remembered(sum_up, REMEMBERED_SECONDS)
@@ -84,8 +84,9 @@ def _tally(figures: Sequence[TaskFigures]) -> Tally:
     return Tally(total_tasks=total, successful_tasks=succeeded, failed_tasks=failed, success_rate=rate)
 
 
-def _mean(figures: Sequence[TaskFigures]) -> float | None:
-    ended = [(each.seconds, each.runs) for each in figures if each.seconds is not None]
+def mean_seconds(figures: Sequence[TaskFigures]) -> float | None:
+    """Average over the runs that ended; None: there are none."""
+    ended = [(each.seconds, each.ended) for each in figures if each.seconds is not None]
     return round(sum(s * n for s, n in ended) / sum(n for _, n in ended), 3) if ended else None
 
 

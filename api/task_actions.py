@@ -1,6 +1,8 @@
 """What one does with a task beside editing it: run it now, and see when it will run."""
 
 from datetime import datetime, timedelta
+from threading import BoundedSemaphore
+from time import monotonic
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, HTTPException, Query
@@ -11,14 +13,13 @@ from api.moments import UtcMoment
 from api.problems import Refused, documented
 from api.schedules import PATH, Id, editor_of
 from api.services import Ours
-from api.task_edit import config_text
 from api.task_models import Schedule
 from core.arming import Surroundings
 from core.cadence import MICROSECOND
 from core.legacy.rows import as_row
 from core.lifecycle import Origin, State
+from core.preview import Preview as Previewed
 from core.preview import as_json, preview
-from core.strict_json import JSONError, read_object
 from core.task_config import parse_task_config
 from store import audit, runs, tasks
 from store.audit import Change
@@ -26,8 +27,11 @@ from store.database import autocommit, read_clock, transaction
 from store.runs import NewRun
 
 MOST_FIRES: Final = 100
+PREVIEW_SECONDS: Final = 1.0
 TRIES: Final = 5  # a second run in the same microsecond takes the next one
 NO_WORK: Final = '{"task_type": "celery", "task": "draft"}'  # a draft is about WHEN; any sound WHAT will do
+
+AT_ONCE = BoundedSemaphore(2)  # previews compute: more of them would leave no processor to other requests
 
 router = APIRouter(tags=["tasks"], responses=documented(401, 422, 503))
 
@@ -105,23 +109,15 @@ def run_now(ours: Ours, caller: Operator, task_id: Id, given: RunNow) -> MadeRun
         row = tasks.read(tx, task_id)
         if row is None:
             raise HTTPException(404, f"No task has the id {task_id}; GET {PATH} lists them.")
-        config = _overridden(row.task_extra_config, given.overrides)
-        editor_of(ours, tx).check_whole({"task_extra_config": config}, row, read_clock(tx))
+        editor, config = editor_of(ours, tx), row.task_extra_config
+        if given.overrides or config is None:
+            config = editor.config_with(given.overrides, config)
+        editor.check_whole({"task_extra_config": config}, row, read_clock(tx))
         run = _insert(tx, row, config)
         tasks.note_start(tx, task_id, run.scheduled_for)
         after = {"run_id": run.id, **given.overrides}
         audit.record(tx, caller.actor, Change(action="task.run", subject=task_id, after=after, note=given.note))
     return MadeRun(id=run.id, state=run.state, href=f"/api/v2/runs/{run.id}")
-
-
-def _overridden(config: str | None, overrides: dict[str, Any]) -> str:
-    if not overrides and config is not None:
-        return config
-    try:
-        whole = read_object(config or "{}")
-    except JSONError as error:
-        raise Refused([{"field": "task_extra_config", "message": f"task_extra_config {error}"}]) from None
-    return config_text(whole | overrides)
 
 
 def _insert(tx: Any, row: Any, config: str) -> NewRun:
@@ -149,7 +145,7 @@ def preview_task(ours: Ours, task_id: Id, page: Annotated[PreviewPage, Query()])
     columns = dict(row._mapping)
     if row.needs_arming or page.since is not None:  # next_run_at belongs to the columns before, or to now
         columns["next_run_at"] = None
-    return _previewed(columns, around, page.since, now, page.count)
+    return previewed(columns, around, page.since, now, page.count)
 
 
 @router.post("/api/v2/preview", responses=documented(404))
@@ -162,14 +158,41 @@ def preview_draft(ours: Ours, _: Viewer, given: Draft) -> Preview:
         editor, now = editor_of(ours, connection), read_clock(connection)
     values = editor.columns(given, old)
     base = dict(old._mapping) if old is not None else {"id": 0, "enabled": 1, "task_extra_config": NO_WORK}
-    found = _previewed({**base, **values, "next_run_at": None}, editor.around, given.since, now, given.count)
+    found = previewed({**base, **values, "next_run_at": None}, editor.around, given.since, now, given.count)
     if old is None and given.jitter_seconds:
         found.notes.append("the delays of jitter_seconds depend on the task's id, so a draft's are an example")
     return found
 
 
-def _previewed(
+def previewed(
     columns: dict[str, Any], around: Surroundings, since: datetime | None, now: datetime, count: int
 ) -> Preview:
+    """Preview a row's columns. Raises Refused: it takes too long; HTTPException: others are being worked out."""
     begin = now if since is None else since - MICROSECOND
-    return Preview.model_validate(as_json(preview(as_row(columns, now), around, begin, count)))
+    if not AT_ONCE.acquire(blocking=False):
+        raise HTTPException(503, "Other previews are being worked out; try again in a moment.", {"Retry-After": "1"})
+    try:
+        return Preview.model_validate(as_json(_in_time(as_row(columns, now), around, begin, count)))
+    finally:
+        AT_ONCE.release()
+
+
+def _in_time(row: Any, around: Surroundings, begin: datetime, count: int) -> Previewed:
+    """Look for one moment, then for twice as many, and so on, while twice as many are likely to be found in time.
+
+    The walk itself cannot be interrupted. Raises Refused.
+    """
+    started, wanted = monotonic(), 1
+    while True:
+        step = monotonic()
+        found = preview(row, around, begin, wanted)
+        if wanted == count or len(found.fires) < wanted:
+            return found
+        following = min(2 * wanted, count)
+        if monotonic() - started + (monotonic() - step) * following / wanted > PREVIEW_SECONDS:
+            told = (
+                f"count={count} takes too long for this schedule: its moments are far apart or hard to find; "
+                f"use count={wanted}, or write the schedule more simply"
+            )
+            raise Refused([{"field": "count", "message": told}])
+        wanted = following

@@ -69,6 +69,18 @@ class Editor:
         if problems:
             raise Refused([{"field": _field_of(each), "message": self.mask.prose(each) or ""} for each in problems])
 
+    def config_with(self, keys: dict[str, Any], was: str | None) -> str:
+        """Write the config that comes out where keys are set in it; what is sent as *** stays. Raises Refused."""
+        try:
+            old = read_object(was or "{}")
+        except JSONError as error:
+            raise Refused([{"field": "task_extra_config", "message": f"task_extra_config {error}"}]) from None
+        try:
+            keys = _unhidden(keys, old, self.mask.config(was), "task_extra_config")
+        except RecursionError:
+            return config_text(keys)
+        return config_text(old | keys)
+
     def _config_text(self, config: dict[str, Any] | str, was: str | None) -> str:
         """Write the config as text, unescaped; what a client was shown as *** and sends back is what it was."""
         if isinstance(config, str) and was is not None and config == was:
@@ -91,10 +103,12 @@ class Editor:
 def config_text(config: dict[str, Any]) -> str:
     """Write a config as it is stored: unescaped. Raises Refused."""
     try:
-        return json.dumps(config, ensure_ascii=False, default=str)
+        text = json.dumps(config, ensure_ascii=False, default=str)
+        text.encode()  # half a character
     except (TypeError, ValueError, RecursionError) as error:
         told = f"task_extra_config cannot be written as JSON: {error}"
         raise Refused([{"field": "task_extra_config", "message": told}]) from None
+    return text
 
 
 def _unhidden(new: Any, old: Any, masked: Any, where: str) -> Any:

@@ -9,6 +9,7 @@ from math import ceil
 from threading import Lock
 from time import monotonic
 from typing import Final
+from unicodedata import combining, normalize
 
 MOST_KEYS: Final = 20_000  # whoever makes up more names or addresses than this is still slowed by his address
 
@@ -68,5 +69,10 @@ class Throttle:
 
 
 def _login(address: str, name: str) -> dict[Key, Limit]:
-    name = name.casefold()
+    name = _one_spelling(name)
     return {("both", address, name): BY_BOTH, ("address", address): BY_ADDRESS, ("name", name): BY_NAME}
+
+
+def _one_spelling(name: str) -> str:
+    """Spell a name in one way: databases take letters with and without accents, and ends of spaces, for the same."""
+    return "".join(letter for letter in normalize("NFKD", name) if not combining(letter)).strip().casefold()

@@ -97,8 +97,15 @@ def change_user(tx: Connection, user_id: int, **values: Any) -> AnyRow:
 # -- sessions ----------------------------------------------------------------------------------------
 
 
-def open_session(tx: Connection, digest: str, user_id: int, lasts: timedelta) -> datetime:
-    """Enter a session, note the login, drop what has expired; return when it ends. Index ix_api_session_expires."""
+def open_session(tx: Connection, digest: str, known: AnyRow, lasts: timedelta) -> datetime | None:
+    """Enter a session, note the login, drop what has expired; return when it ends. Index ix_api_session_expires.
+
+    None: the user whose password was compared has got another one since, or was locked out.
+    """
+    user_id = known.id
+    now = user(tx, user_id, lock=True)
+    if now is None or (now.password_hash, now.disabled_at) != (known.password_hash, known.disabled_at):
+        return None
     ends = read_clock(tx) + lasts
     tx.execute(delete(SESSIONS).where(S.expires_at < utc_now()))
     tx.execute(insert(SESSIONS).values(digest=digest, user_id=user_id, expires_at=ends))

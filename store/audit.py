@@ -5,7 +5,7 @@ changes of a transaction himself calls `silence_triggers` first, or they would s
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -102,10 +102,21 @@ def silence_triggers(tx: Connection) -> Iterator[None]:
 
 
 def page(
-    connection: Connection, *, before: int | None, limit: int, kind: str | None = None, subject: str | None = None
+    connection: Connection,
+    *,
+    before: int | None,
+    limit: int,
+    kind: str | None = None,
+    subject: str | None = None,
+    hidden: Collection[str] = (),
 ) -> Sequence[AnyRow]:
-    """Page through the changes, newest first. Primary key backwards; with a kind ix_audit_log_subject."""
+    """Page through the changes, newest first, but for those of hidden kinds.
+
+    Primary key backwards; with a kind ix_audit_log_subject.
+    """
     query = select(TABLE)
+    if hidden:
+        query = query.where(A.subject_kind.not_in(hidden))
     if before is not None:
         query = query.where(A.id < before)
     if kind is not None:

@@ -18,13 +18,14 @@ LIMIT: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class TaskFigures:
-    """What the runs of one queue and task came to. `seconds` is their mean; None: none of them ended."""
+    """What the runs of one queue and task came to. `seconds` is the mean of the `ended` ones; None: there are none."""
 
     task_name: str
     queue: str
     runs: int
     succeeded: int
     failed: int
+    ended: int
     seconds: float | None
 
 
@@ -69,6 +70,7 @@ def since(connection: Connection, moment: datetime) -> Sequence[TaskFigures]:
             func.count().label("runs"),
             func.sum(case((some.c.state == State.SUCCESS, 1), else_=0)).label("succeeded"),
             func.sum(case((some.c.state == State.FAILURE, 1), else_=0)).label("failed"),
+            func.count(took).label("ended"),
             func.avg(took).label("seconds"),
         ).group_by(some.c.task_name, some.c.queue)
     ).all()
@@ -79,6 +81,7 @@ def since(connection: Connection, moment: datetime) -> Sequence[TaskFigures]:
             row.runs,
             int(row.succeeded),
             int(row.failed),
+            row.ended,
             None if row.seconds is None else float(row.seconds),
         )
         for row in rows

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, case, select, update
+from sqlalchemy import Connection, and_, case, select, update
 
-from core.lifecycle import State, leading_to
+from core.lifecycle import FINAL, State, leading_to
 from store.database import AnyRow, utc_now
 from store.runs import TABLE, TO_STARTED, WAITS, R
 
@@ -33,11 +33,18 @@ def skip(connection: Connection, run_id: str, why: str) -> bool:
 
 
 def wake(connection: Connection, ids: Sequence[str]) -> Sequence[AnyRow]:
-    """Let runs go now that were put off; name those of `ids` that may start. Primary key."""
-    waiting = (R.id.in_(ids), R.state.in_((State.PENDING, State.RETRY)), R.ready_at > utc_now())
-    connection.execute(update(TABLE).where(*waiting).values(ready_at=utc_now()))
-    may_start = (R.id.in_(ids), R.state.in_(TO_STARTED), R.ready_at <= utc_now())
-    return connection.execute(select(R.id, R.queue, R.priority, R.attempt, R.config, R.state).where(*may_start)).all()
+    """Let runs go now that were put off; name those of `ids` that have not ended. Primary key.
+
+    One that is STARTED is among them: it was let in and claimed before this came, and holds its slot. `is_unsent`: it
+    may start and is not on the broker.
+    """
+    unsent = R.state.in_((State.PENDING, State.RETRY))
+    connection.execute(update(TABLE).where(R.id.in_(ids), unsent, R.ready_at > utc_now()).values(ready_at=utc_now()))
+    is_unsent = and_(unsent, R.ready_at <= utc_now()).label("is_unsent")
+    unfinished = (R.id.in_(ids), R.state.not_in(sorted(FINAL)))
+    return connection.execute(
+        select(R.id, R.queue, R.priority, R.attempt, R.config, is_unsent).where(*unfinished)
+    ).all()
 
 
 def started(connection: Connection) -> Sequence[AnyRow]:

@@ -11,11 +11,17 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import Engine
+from starlette.responses import PlainTextResponse
 
-from api.access import Role
+from api.access import Caller, Role
 from api.bodies import BoundedBodies
+from api.idempotency import IdempotentPosts
+from api.throttle import Throttle
 from api.tokens import PUBLIC
 from scripts import users
+from store import access
+from store.database import autocommit, connect, transaction
 from tests.acceptance.api_process import ADMIN, NOWHERE, OPERATOR, TOKENS, VIEWER, Api, bearer, prepared
 from tests.acceptance.task_api import as_admin, as_operator, audit, emptied, made
 from tests.conftest import fresh_database
@@ -240,6 +246,76 @@ def test_the_first_admin_is_made_in_the_database(api: Api) -> None:
         assert root.get("/api/v2/users").status_code == 200
 
 
+def test_only_an_admin_reads_of_accounts_in_the_audit(api: Api, admin: httpx.Client) -> None:
+    add_user(admin, "ann")
+    assert admin.post("/api/v2/tokens", json={"name": "ci"}).status_code == 201
+    with browser(api) as ann:
+        log_in(ann, "ann")
+        made(admin, "report")
+        seen = ann.get("/api/v2/audit").json()["items"]
+
+    assert [entry["kind"] for entry in seen] == ["task"]
+    assert api.viewer.get("/api/v2/audit?kind=session").json()["items"] == []
+    assert {entry["kind"] for entry in audit(api)} == {"task", "user", "token", "session"}
+
+
+def test_a_login_with_the_old_password_opens_no_session_after_its_change(api: Api, admin: httpx.Client) -> None:
+    """The password was compared before its change, the session is entered after it."""
+    user = add_user(admin, "ann")
+    with autocommit(api.stack.engine) as connection:
+        known = access.user_by_name(connection, "ann")
+    assert known is not None
+
+    assert admin.patch(f"/api/v2/users/{user}", json={"password": "another password"}).status_code == 200
+    with transaction(api.stack.engine) as tx:
+        assert access.open_session(tx, "0" * 64, known, timedelta(hours=1)) is None
+    assert api.stack.count("SELECT count(*) FROM api_session") == 0
+
+
+def test_a_post_whose_outcome_is_not_known_is_not_done_again(api: Api, admin: httpx.Client) -> None:
+    """A 5xx may come after the commit; a 4xx says that nothing was done, for a token too."""
+    key = {"Idempotency-Key": "k"}
+    assert admin.post("/api/v2/tokens", json={"name": ""}, headers=key).status_code == 422
+    assert admin.post("/api/v2/tokens", json={"name": "ci"}, headers=key).status_code == 201
+
+    done = 0
+
+    async def failing(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal done
+        done += 1
+        await PlainTextResponse("the answer got lost", 500)(scope, receive, send)
+
+    statuses = [post_with_key(failing, api.stack.engine) for _ in range(2)]
+    assert (statuses, done) == ([500, 409], 1)
+
+
+def test_a_key_is_answered_503_while_the_database_is_away(api: Api) -> None:
+    nowhere = connect("mysql+pymysql://u:p@127.0.0.1:1/none")
+
+    async def unreached(*_: Any) -> None:
+        raise AssertionError("nothing may be done")
+
+    assert post_with_key(unreached, nowhere) == 503
+
+
+def post_with_key(app: Any, engine: Engine) -> int:
+    """Send a POST through the middleware alone; return its status."""
+    scope = {
+        "type": "http", "method": "POST", "path": "/x", "query_string": b"",
+        "headers": [(b"idempotency-key", b"once")], "state": {"caller": Caller("ann", Role.OPERATOR, "token")},
+    }  # fmt: skip
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"{}", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(IdempotentPosts(app, engine)(scope, receive, send))
+    return int(sent[0]["status"])
+
+
 # -- thieves ----------------------------------------------------------------------------------------
 
 
@@ -278,6 +354,24 @@ def test_guessing_tokens_is_slowed_and_known_tokens_still_serve(api: Api) -> Non
 
     assert codes[429] >= 15
     assert known == 200
+
+
+def test_nobody_chooses_the_address_that_he_comes_from(api: Api, admin: httpx.Client) -> None:
+    add_user(admin, "ann")
+    with browser(api) as ann:
+        ann.headers["X-Forwarded-For"] = "203.0.113.9"
+        log_in(ann, "ann")
+
+    assert {entry["note"] for entry in audit(api, kind="session")} == {"127.0.0.1"}
+
+
+def test_other_spellings_of_a_name_are_not_further_tries() -> None:
+    throttle = Throttle()
+    for name in ("josé", "JOSE", " jose ", "jose\u0301", "ｊｏｓｅ"):
+        throttle.login_failed("203.0.113.9", name)
+
+    assert throttle.login_wait("203.0.113.9", "Jose") > 0
+    assert throttle.login_wait("203.0.113.9", "josef") == 0
 
 
 def test_a_wrong_name_costs_as_much_time_as_a_wrong_password(api: Api, admin: httpx.Client) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -117,6 +118,55 @@ def test_undo_leaves_alone_what_was_edited_or_deleted_meanwhile(api: Api, operat
     }  # fmt: skip
     assert own(api)["other column"]["description"] == "mine"
     assert {each["reason"] for each in undone["left_tasks"]} == {"edited since: tags", "it was deleted since"}
+
+
+def test_undo_takes_no_column_out_of_a_newer_edit(api: Api, operator: httpx.Client) -> None:
+    """An edit that brings one column back to what it was stands as a whole."""
+    found = made(operator, tags="old", owner="bob")
+    change = operator.post(BULK, json={"select": {"tag": "old"}, "change": {"tags": "new", "owner": "ann"}}).json()
+    assert operator.patch(f"{TASKS}/{found['id']}", json={"tags": "old"}).status_code == 200
+
+    undone = operator.post(f"{BULK}/{change['id']}/undo").json()
+
+    assert (undone["changed"], undone["left_tasks"][0]["reason"]) == (0, "edited since: tags")
+    assert (own(api)["report"]["tags"], own(api)["report"]["owner"]) == ("old", "ann")
+
+
+def test_a_bulk_change_hides_secrets_and_never_writes_their_stars(api: Api, operator: httpx.Client) -> None:
+    made(operator, task_extra_config={"task_type": "workflow", "workflow_id": "w", "inputs": {"api_key": "hush-hush"}})
+    sent = {"select": {"everything": True}, "config": {"inputs": {"api_key": "***", "seed": 2}}}
+
+    assert operator.post(BULK, json=sent).json()["changed"] == 1
+    stored = json.loads(own(api)["report"]["task_extra_config"])
+    assert stored["inputs"] == {"api_key": "hush-hush", "seed": 2}
+    unknown = {"select": {"everything": True}, "config": {"inputs": {"token": "***"}}}
+    assert "write the secret itself" in operator.post(BULK, json=unknown).json()["left_tasks"][0]["reason"]
+    config = {"task_type": "http", "url": "https://example.org/", "headers": {"X-Own": "hush-hush"}}
+    as_text = {"select": {"everything": True}, "change": {"task_extra_config": json.dumps(config)}}
+    assert operator.post(BULK, json=as_text).status_code == 201
+    listed = api.viewer.get(BULK)
+    assert "hush" not in listed.text
+    assert listed.json()["items"][0]["change"]["task_extra_config"]["headers"] == {"X-Own": "***"}
+
+
+@pytest.mark.parametrize(
+    "part", ['"config": {"message": "\\ud800"}', '"change": {"task_extra_config": {"a": "\\ud800"}}']
+)
+def test_half_a_character_is_refused_before_anything_is_changed(api: Api, operator: httpx.Client, part: str) -> None:
+    made(operator)
+    body = f'{{"select": {{"everything": true}}, {part}}}'
+
+    answer = operator.post(BULK, content=body, headers={"Content-Type": "application/json"})
+
+    assert answer.status_code == 422, answer.text
+    assert api.stack.count("SELECT count(*) FROM bulk_change") == 0
+
+
+def test_a_refusal_names_fifty_errors_and_counts_the_rest(api: Api, operator: httpx.Client) -> None:
+    answer = operator.post(BULK, json={"select": {"ids": [0] * 200}, "change": {"tags": "x"}})
+
+    assert (answer.status_code, len(answer.json()["errors"])) == (422, 50)
+    assert answer.json()["detail"].endswith("and 150 more")
 
 
 def test_a_change_that_would_break_a_row_leaves_it_alone_and_names_it(api: Api, operator: httpx.Client) -> None:
@@ -246,6 +296,8 @@ def test_an_import_is_all_or_nothing_and_names_every_wrong_task(api: Api, operat
         ("a: &a [1]\nb: *a", "application/yaml", "aliases"),
         ("!!python/object/apply:os.system ['true']", "application/yaml", "no YAML"),
         ("- {a: 1, a: 2}", "application/yaml", "duplicate"),
+        ("- !!bool foo", "application/yaml", "no YAML"),
+        ("- !!int ''", "application/yaml", "no YAML"),
         ("name: x", "application/yaml", "no list"),
         ("- x", "application/yaml", "no task"),
         ("\xff", "application/yaml", "UTF-8"),
@@ -254,6 +306,7 @@ def test_an_import_is_all_or_nothing_and_names_every_wrong_task(api: Api, operat
         ("name,crontab\na", "text/csv", "cells"),
         ('name\n"a', "text/csv", "no CSV"),
         ("[" * 5000, "application/yaml", "no YAML"),
+        ("name\n" + "a\n" * 10_001, "text/csv", "more than 10,000"),
         ("{}", "application/json", "Content-Type"),
     ],
 )

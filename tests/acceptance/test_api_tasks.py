@@ -2,10 +2,15 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import httpx
 import pytest
+from fastapi import HTTPException
 
+from api import task_actions
+from api.problems import Refused
+from core.arming import Surroundings
 from tests.acceptance.api_process import NOWHERE, Api, prepared
 from tests.acceptance.task_api import WHAT, as_operator, audit, emptied, made, rows, task
 from tests.conftest import DATABASES, fresh_database
@@ -243,6 +248,39 @@ def test_a_preview_tells_the_next_moments_of_a_task_and_of_a_draft(api: Api, ope
     edit = {"task_id": found["id"], "interval_seconds": 3600, "count": 2}
     assert len(api.viewer.post("/api/v2/preview", json=edit).json()["fires"]) == 2
     assert rows(api)["report"]["crontab"] == "0 9 * * *"
+
+
+def test_run_now_keeps_a_secret_that_was_shown_as_stars(api: Api, operator: httpx.Client) -> None:
+    config = {"task_type": "workflow", "workflow_id": "w", "inputs": {"api_key": "hush-hush", "seed": 1}}
+    found = made(operator, task_extra_config=config)
+    address = f"{TASKS}/{found['id']}/runs"
+    inputs = found["task_extra_config"]["inputs"] | {"seed": 2}
+
+    answer = operator.post(address, json={"overrides": {"inputs": inputs}})
+
+    assert (answer.status_code, inputs["api_key"]) == (201, "***")
+    (run,) = api.stack.sql("SELECT config FROM task_run")
+    assert json.loads(run.config)["inputs"] == {"api_key": "hush-hush", "seed": 2}
+    assert operator.post(address, json={"overrides": {"inputs": {"token": "***"}}}).status_code == 422
+
+
+def test_a_preview_that_takes_long_is_given_up_and_two_are_worked_out_at_once(
+    api: Api, operator: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = api.now()
+    around = Surroundings("UTC", frozenset({"priority_low"}))
+    row = {"id": 0, "enabled": 1, "task_extra_config": task_actions.NO_WORK, "crontab": "0 9 * * *"}
+    monkeypatch.setattr(task_actions, "PREVIEW_SECONDS", 0.0)
+    with pytest.raises(Refused, match="use count=1"):
+        task_actions.previewed(row, around, None, now, 100)
+    assert len(task_actions.previewed(row, around, None, now, 1).fires) == 1
+
+    with ExitStack() as both:
+        both.enter_context(task_actions.AT_ONCE)
+        both.enter_context(task_actions.AT_ONCE)
+        with pytest.raises(HTTPException) as refused:
+            task_actions.previewed(row, around, None, now, 1)
+    assert refused.value.status_code == 503
 
 
 # -- audit --------------------------------------------------------------------------------------------

@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
+from api import seed_figures
 from core.lifecycle import State
+from store.seed_figures import TaskFigures
 from tests.acceptance.api_process import ADMIN, OPERATOR, VIEWER, Api, bearer, prepared
 from tests.services import MariaDBServer, ValkeyServer
 from tests.stack import ROOT, agent
@@ -215,6 +217,22 @@ def test_the_figures_are_summed_up_from_the_ledger(api: Api) -> None:
     assert metrics["today"]["total_tasks"] <= metrics["this_week"]["total_tasks"]
     assert metrics["task_types"]["reports"]["count"] >= 4
     assert 0 <= metrics["avg_execution_time"]["reports"] < 60
+
+
+def test_the_lists_read_the_beginning_of_an_answer(api: Api) -> None:
+    api.add_runs({"result": "字" * 5000, "task_name": "long answer"})
+
+    for path in ("/api/tasks/history?limit=1", "/api/v1/tasks/list?limit=1"):
+        answer = call(api, "GET", path, VIEWER)
+        (listed,) = answer.get("data", answer)["tasks"]
+        assert (listed["task_name"], len(listed["result"])) == ("long answer", 4096)
+
+
+def test_a_mean_counts_the_runs_that_ended() -> None:
+    ended = TaskFigures("report_tasks.a", "celery", runs=1, succeeded=1, failed=0, ended=1, seconds=2.0)
+    waiting = TaskFigures("report_tasks.b", "celery", runs=99, succeeded=1, failed=0, ended=1, seconds=4.0)
+
+    assert seed_figures.mean_seconds([ended, waiting]) == 3.0
 
 
 def test_only_a_registered_task_runs_by_name(api: Api) -> None:

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.exc import OperationalError
 
 import attempts
@@ -18,7 +18,7 @@ from core.outcome import AgentError, AgentResult, ErrorKind, RemoteHandle, Usage
 from core.task_config import readable_config
 from store import budgets, runs
 from store import endpoints as stored
-from store.database import autocommit, read_clock, transaction
+from store.database import autocommit, read_clock, transaction, transaction_on
 from tasks import make_app
 from tests.integration.engine import NOWHERE, Ledger, agent, settings_for
 from tests.integration.lanes import consumed
@@ -296,6 +296,78 @@ def test_after_a_429_no_run_of_any_worker_calls_there_for_a_while(ledger: Ledger
         assert ledger.run(run).ready_at > ledger.now() + timedelta(seconds=45)
 
 
+@pytest.mark.parametrize("state", [State.STARTED, State.REVOKED])
+def test_who_is_told_late_keeps_the_slot_it_is_carried_in(ledger: Ledger, door: Door, state: State) -> None:
+    limit(ledger, max_concurrency=1)
+    first, second = queued(ledger, 2)
+    assert door.start(first)
+    scope, _ = door.admission._let_in_as[first]
+    if state is not State.STARTED:
+        ledger.set_run(first, state=state)
+
+    with autocommit(ledger.engine) as connection:
+        door.admission._wake(connection, door.app, scope, [first])
+
+    assert door.start(second) is (state is not State.STARTED)
+
+
+def test_a_429_of_one_host_stops_no_http_row_of_another(ledger: Ledger, door: Door) -> None:
+    config = '{"task_type": "http", "url": "http://127.0.0.1:1/"}'
+    first, second = queued(ledger, 2, config=config)
+    assert door.start(first)
+
+    door.end(first, AgentError(ErrorKind.THROTTLED, "slow down", retry_after=60))
+
+    door.look_again()
+    assert door.start(second)
+
+
+def test_leaving_never_raises_whatever_breaks(
+    ledger: Ledger, door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    limit(ledger, max_concurrency=1)
+    (run,) = queued(ledger)
+    assert door.start(run)
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("broken")
+
+    for name in ("release", "cool_down"):
+        monkeypatch.setattr(door.admission._limits, name, broken)
+
+    throttled = AgentError(ErrorKind.THROTTLED, "slow down")
+    door.admission.leave(door.app, run, agent(endpoint="limited"), throttled)
+
+    assert len([record for record in caplog.records if record.exc_info]) == 2
+
+
+def test_cool_downs_that_cannot_be_read_fail_no_claim(
+    ledger: Ledger, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(door.admission._limits, "cooling", broken)
+
+    assert door.start(*queued(ledger, endpoint=None))
+
+
+def test_slots_are_given_away_by_the_limits_of_today(ledger: Ledger, door: Door) -> None:
+    limit(ledger, max_concurrency=2)
+    first, second, third = queued(ledger, 3)
+    assert door.start(first)
+    assert door.start(second)
+    assert not door.start(third)
+    ledger.sql("UPDATE agent_endpoint SET max_concurrency = 1")
+    door.look_again()
+    assert door.start(*queued(ledger, endpoint=None))  # whoever claims reads the rules
+
+    door.end(first)
+    assert ledger.run(third).state == "PENDING"
+    door.end(second)
+    assert ledger.run(third).state == "QUEUED"
+
+
 # -- budgets ----------------------------------------------------------------------------------------
 
 
@@ -457,6 +529,53 @@ def test_a_run_that_has_run_before_fails_for_want_of_budget_and_calls_nobody(led
 
     assert refused.value.kind is ErrorKind.QUOTA
     assert door.end(again, refused.value) is State.FAILURE
+
+
+def test_a_row_that_cannot_be_paused_now_lets_no_run_call(
+    ledger: Ledger, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused = ledger.insert("dear")
+    budget(ledger, "100", periodic_task_id=paused, at_limit="pause")
+    (first,) = queued(ledger, endpoint=None, periodic_task_id=paused)
+    assert door.start(first)
+    door.end(first)
+    again = ledger.add_run(
+        State.RETRY, config=agent(max_retries=3), attempt=1, periodic_task_id=paused, origin="manual"
+    )
+
+    def locked(*_: Any) -> None:
+        raise OperationalError("UPDATE", {}, Exception(1205, "Lock wait timeout exceeded"))
+
+    monkeypatch.setattr("store.schedules.pause", locked)
+
+    assert door.start(again)
+    with pytest.raises(AgentError, match="is used up"):
+        door.admission.may_call(again)
+
+
+def test_a_claim_whose_commit_is_not_answered_calls_nobody_without_budget(
+    ledger: Ledger, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit(ledger)
+    budget(ledger, "100")
+    (first,) = queued(ledger)
+    assert door.start(first)
+    door.end(first)
+    again = ledger.add_run(State.RETRY, config=agent(endpoint="limited", max_retries=3), attempt=1)
+
+    @contextmanager
+    def unanswered(connection: Connection) -> Iterator[None]:
+        with transaction_on(connection):
+            yield
+        raise OperationalError("COMMIT", {}, Exception(2013, "Lost connection"))
+
+    monkeypatch.setattr("admission.transaction_on", unanswered)
+    with pytest.raises(OperationalError):
+        door.start(again)
+
+    assert ledger.run(again).state == "STARTED"
+    with pytest.raises(AgentError, match="is used up"):
+        door.admission.may_call(again)
 
 
 def test_a_remote_run_that_is_resumed_needs_no_further_budget(ledger: Ledger, door: Door) -> None:

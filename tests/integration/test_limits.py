@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Lock
 from time import monotonic, sleep
 from typing import Any
@@ -263,3 +265,75 @@ def test_a_broker_that_is_no_redis_needs_a_redis_to_count_in(empty_broker_url: s
     beside = Limits(Settings(_env_file=None, **values, redis_url=make_url(empty_broker_url).render_as_string()))
     assert ask(beside, "run", Scope("one", Caps(concurrency=1)))
     beside.close()
+
+
+def test_a_redis_behind_a_unix_socket_counts_too() -> None:
+    with TemporaryDirectory(dir="/tmp") as directory:  # a socket's path has 107 bytes at most
+        path = Path(directory) / "redis.sock"
+        with ValkeyServer(("--unixsocket", str(path))):
+            limits = Limits(settings_of(f"redis+socket://{path}"))
+            assert ask(limits, "run", Scope("one", Caps(concurrency=1)))
+            assert not ask(limits, "next", Scope("one", Caps(concurrency=1)), 1)
+            limits.close()
+
+
+@pytest.mark.parametrize("query", ["virtual_host=0", "socket_timeout=soon"])
+def test_an_address_that_redis_does_not_take_is_a_redis_that_is_away_and_is_not_shown(query: str) -> None:
+    limits = Limits(settings_of(f"redis://:hidden-word@127.0.0.1:1/0?{query}"))
+
+    with pytest.raises(LimitsAway, match="address of Redis cannot be used") as away:
+        ask(limits, "run", Scope("one", Caps(concurrency=1)))
+
+    assert "hidden-word" not in str(away.value)
+
+
+def test_calls_whose_slots_ran_out_while_redis_was_away_count_again(
+    new_limits: NewLimits, valkey: ValkeyServer
+) -> None:
+    agent = Scope("one", Caps(concurrency=2), "a", Caps(concurrency=1))
+    scope = Scope("one", Caps(concurrency=2))
+    worker, other = new_limits(), new_limits()
+    assert ask(worker, "of an agent", agent)
+    assert ask(worker, "going on", scope)
+    with valkey.client() as client:
+        for key in client.keys("limits:endpoint:one:s*"):  # slots and specs: the lease was over, the rest came back
+            client.delete(key)
+
+    deadline = monotonic() + 20
+    while not (other.holds("going on", scope) and other.holds("of an agent", agent)) and monotonic() < deadline:
+        sleep(0.1)
+
+    assert not ask(other, "next", scope, 1)
+    assert worker.release("going on", None) == ["next"]
+    assert worker.release("of an agent", None) == []
+    assert ask(other, "of the same agent", agent, 2)
+
+
+def test_a_slot_that_is_given_back_during_a_renewal_is_not_entered_again(new_limits: NewLimits) -> None:
+    scope = Scope("one", Caps(concurrency=1))
+    worker, other = new_limits(), new_limits()
+    for number in range(200):
+        assert ask(worker, f"run {number}", scope, number)
+        with ThreadPoolExecutor(2) as pool:
+            pool.submit(worker._renew_at, "one")
+            pool.submit(worker.release, f"run {number}", None)
+        assert not other.holds(f"run {number}", scope)
+
+
+def test_whoever_leaves_lets_in_by_the_limits_of_today(limits: Limits) -> None:
+    was, now = Scope("one", Caps(concurrency=2)), Scope("one", Caps(concurrency=1))
+    assert ask(limits, "first", was, 1)
+    assert ask(limits, "second", was, 2)
+    assert not ask(limits, "third", was, 3)
+
+    assert limits.release("first", None, scope=now) == []
+    assert limits.release("second", None, scope=now) == ["third"]
+
+
+def test_whoever_leaves_lets_nobody_in_while_the_endpoint_throttles(limits: Limits) -> None:
+    scope = Scope("hot", Caps(concurrency=1))
+    assert ask(limits, "first", scope, 1)
+    assert not ask(limits, "second", scope, 2)
+    limits.cool_down("hot", 60)
+
+    assert limits.release("first", None) == []

@@ -220,6 +220,25 @@ def test_a_template_that_cannot_be_rendered_ends_the_run_without_a_call(
     assert listening.heard == []
 
 
+def test_what_renders_to_more_than_a_packet_fails_and_says_what_to_change(
+    carry: Carry, ledger: Ledger, listening: AnsweringAgent
+) -> None:
+    if ledger.is_sqlite:
+        pytest.skip("SQLite takes a statement of any length")
+    before = int(ledger.value("SELECT @@global.max_allowed_packet"))
+    ledger.sql("SET GLOBAL max_allowed_packet = 1048576")
+    ledger.engine.dispose()  # a connection keeps the limit that it began with
+    try:
+        run = carry("{{ '日' * 500000 }}", template=True, max_retries=3)
+    finally:
+        ledger.sql(f"SET GLOBAL max_allowed_packet = {before}")
+        ledger.engine.dispose()
+
+    assert (run.state, run.error_kind) == ("FAILURE", "config")
+    assert "max_allowed_packet is 1,04" in run.error
+    assert listening.heard == []
+
+
 @on_sqlite
 def test_a_run_that_goes_on_with_its_remote_run_renders_nothing(carry: Carry, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: Any) -> None:

@@ -216,3 +216,27 @@ def test_only_agent_and_workflow_rows_have_templates() -> None:
 
     with pytest.raises(ConfigError, match="only agent and workflow rows have templates"):
         parse_task_config('{"task_type": "http", "url": "https://a/b", "template": true}')
+
+
+def test_one_that_takes_long_holds_up_the_others_for_a_while_only() -> None:
+    helper = Helper(cpu_seconds=60, wall_seconds=60, turn_seconds=0.2)
+    bomb = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+
+    def long() -> None:
+        with pytest.raises((TemplateFault, TooMuch)):
+            helper.render([bomb], VARIABLES)
+
+    thread = threading.Thread(target=long)
+    thread.start()
+    while helper._child is None:
+        time.sleep(0.01)
+    begin = time.monotonic()
+    with pytest.raises(TooMuch, match=r"waited 0\.2 s for its turn"):
+        helper.render(["{{ attempt }}"], VARIABLES)
+    waited = time.monotonic() - begin
+    helper._child.kill()
+    thread.join()
+
+    assert waited < 30
+    assert helper.render(["{{ attempt }}"], VARIABLES) == ["1"]
+    helper.close()

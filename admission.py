@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 import attempts
-from broker import Sender
+from broker import Sender, sendable
 from config import Settings
 from core.budget import AtLimit, Budget, Verdict, judge, priced
 from core.lifecycle import State
@@ -34,7 +34,6 @@ from logger import run_prefix
 from rules import RuleBook, Terms
 from store import budgets, runs, schedules, waiting
 from store.database import AnyRow, autocommit, read_clock, transaction_on
-from store.runs import Sendable
 from trouble import Trouble
 
 logger = logging.getLogger("admission")
@@ -226,23 +225,17 @@ class Admission:
 
     def _send(self, connection: Connection, app: Celery, unsent: Sequence[AnyRow]) -> None:
         """Put them on the broker at once; beat would send them within two seconds."""
-        sendable = []
-        for run in unsent:
-            config = readable_config(run.config)
-            sendable.append(
-                Sendable(run.id, run.queue, run.priority, run.attempt, config.task_type if config else "agent")
-            )
-        if not sendable:
+        if not unsent:
             return
         with self._sending:
             sender = self._sender = self._sender or Sender(app)
             try:
-                sender.send(sendable)
+                sender.send([sendable(run) for run in unsent])
             except sender.errors as error:
-                logger.warning("%d runs that have a slot now are left to beat to send: %s", len(sendable), error)
+                logger.warning("%d runs that have a slot now are left to beat to send: %s", len(unsent), error)
                 sender.close()
                 return
-        runs.mark_queued(connection, [(run.id, run.attempt) for run in sendable])
+        runs.mark_queued(connection, [(run.id, run.attempt) for run in unsent])
 
     def _cool_down(self, config: str, retry_after: float | None) -> None:
         known = readable_config(config)

@@ -90,22 +90,20 @@ def _carry(task: "AnyTask", run_id: str, act: Callable[[WorkerRuntime, Claim], A
         raise Reject("this worker is stopping", requeue=True)
     if not worker.enter(run_id):
         raise Ignore
+    run: Claim | None = None
+    outcome: AgentResult | AgentError | None = None
     try:
         run = _claim(worker, task.app, run_id)
         if run is None:
             raise Ignore
         try:
             outcome = _outcome(worker, run, act)
-            try:
-                state = worker.write(run, outcome)
-            finally:  # not before: nothing may stand between an answer that is paid for and its row
-                worker.admission.leave(task.app, run_id, run.config, outcome)
-            return _report(run, state, outcome)
+            return _report(run, worker.write(run, outcome), outcome)
         except CallCancelled as cut:
             logger.warning("%s cut during attempt %d: %s", run_prefix(run.id, run.task_name), run.attempt, cut)
             raise Ignore from None
-    finally:
-        worker.admission.leave(task.app, run_id)
+    finally:  # not before: nothing may stand between an answer that is paid for and its row
+        worker.admission.leave(task.app, run_id, run.config if run is not None else "", outcome)
         worker.leave(run_id)
 
 

@@ -18,8 +18,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from uuid_utils import uuid7
 
 from config import RUN_TASKS
-from core.task_config import DEFAULT_PRIORITY
-from store.runs import Sendable
+from core.task_config import DEFAULT_PRIORITY, readable_config
+from store.database import AnyRow
+from store.runs import NewRun, Sendable
 
 LOWEST, HIGHEST = 0, 9
 RECONNECT_SECONDS = 4
@@ -214,3 +215,9 @@ def _template(kind: str, queue: str, priority: int) -> str:
             },
         }
     )
+
+
+def sendable(run: AnyRow | NewRun) -> Sendable:
+    """Read from a run where its message goes. Whatever task carries an unreadable run ends it honestly."""
+    config = readable_config(run.config)
+    return Sendable(run.id, run.queue, run.priority, run.attempt, config.task_type if config else "agent")

@@ -15,11 +15,10 @@ from time import monotonic
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from broker import Sender
-from core.task_config import readable_config
+from broker import Sender, sendable
 from store import runs
-from store.database import AnyRow, autocommit, in_words, is_contention, read_clock, transaction
-from store.runs import NewRun, Sendable
+from store.database import autocommit, in_words, is_contention, read_clock, transaction
+from store.runs import Sendable
 from trouble import Trouble
 
 logger = logging.getLogger("publisher")
@@ -165,9 +164,3 @@ class Publisher:
                     self._resent[row.id] = (times, clock + LOST_AFTER.total_seconds() * 2.0 ** min(times, 8))
             self._resent = dict(list(self._resent.items())[-RESENT_MAX:])
         return sent
-
-
-def sendable(run: AnyRow | NewRun) -> Sendable:
-    """Read from a run where its message goes. Whatever task carries an unreadable run ends it honestly."""
-    config = readable_config(run.config)
-    return Sendable(run.id, run.queue, run.priority, run.attempt, config.task_type if config else "agent")

@@ -19,7 +19,7 @@ from celery.beat import Scheduler
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from broker import Sender
+from broker import Sender, sendable
 from cadences import Cadences
 from config import Settings, get_settings
 from core.arming import Armed, Surroundings, arm
@@ -31,7 +31,7 @@ from endpoints import what_is_wrong_with_target
 from firing import BATCH, Fired, fire_due, fire_manual
 from jobs import Job
 from keeper import Keeper
-from publisher import Publisher, sendable
+from publisher import Publisher
 from store import calendar_days, holds, leases, runs, schedules
 from store.database import AnyRow, autocommit, connect, in_words, is_contention, read_clock, transaction
 from store.schedules import ERROR_CHARS

@@ -15,8 +15,8 @@ from api.run_models import Run, shown
 from api.run_query import RUN_ID, QueueName, RunFilter
 from api.runs import PATH, no_such_run
 from api.services import Ours, Services
+from broker import sendable
 from core.lifecycle import FINAL, State
-from publisher import sendable
 from store import audit, overview, run_changes, run_search, schedules
 from store.audit import Change
 from store.database import AnyRow, autocommit, read_clock, transaction

@@ -4,7 +4,6 @@
 """
 
 import argparse
-import io
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -13,16 +12,15 @@ from typing import Any, Final
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-import preflight
 from backfill_range import CannotBackfill, Count, count, enter, read_range
-from config import Settings, SettingsError, get_settings
+from config import Settings, SettingsError
 from core.zones import zone_names
-from logger import redact
+from scripts import shell
 from scripts.rows import Refused, find_row, read_moment, shown
 from scripts.terminal import table
 from store import backfills
 from store.backfills import BackfillState
-from store.database import AnyRow, autocommit, connect, read_clock, transaction
+from store.database import AnyRow, autocommit, read_clock, transaction
 from surroundings import read_surroundings
 
 DONE, REFUSED = 0, 2
@@ -31,21 +29,15 @@ LISTED: Final = 20
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what was asked. Exit codes: 0 done, 2 refused."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that has no Chinese must not end the answer
+    shell.speak_any_text()
     given = _parser().parse_args(arguments)
     try:
-        settings = get_settings()
-        preflight.check_database(settings)
-        engine = connect(settings.database_url, pool_size=1)
-        try:
+        with shell.ledger() as (settings, engine):
             print(given.command(given, engine, settings))
-        finally:
-            engine.dispose()
     except (SettingsError, Refused) as error:
         return _refuse(str(error))
     except SQLAlchemyError as error:
-        return _refuse(f"DATABASE_URL cannot be used: {getattr(error, 'orig', error)}")
+        return _refuse(shell.unusable(error))
     return DONE
 
 
@@ -136,7 +128,7 @@ def _held(tx: Any, backfill_id: int) -> AnyRow:
 
 
 def _refuse(message: str) -> int:
-    print(redact(message), file=sys.stderr)
+    shell.complain(message)
     return REFUSED
 
 

@@ -6,7 +6,6 @@ the standard input or from an environment variable, never from an argument, and 
 
 import argparse
 import getpass
-import io
 import sys
 from difflib import get_close_matches
 from urllib.parse import urlsplit
@@ -14,36 +13,29 @@ from urllib.parse import urlsplit
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-import preflight
-from config import CHANNEL_URL_NAME, Settings, SettingsError, get_settings
+from config import CHANNEL_URL_NAME, Settings, SettingsError
 from core.notifications import CHANNEL_NAME
-from logger import redact
 from notify import ALERTS, ChannelFault, address_of, check_address, deliver, sealed_address
+from scripts import shell
 from scripts.rows import Refused, shown
 from scripts.terminal import table
 from store import notifications
-from store.database import AnyRow, autocommit, connect, transaction
+from store.database import AnyRow, autocommit, transaction
 
 DONE, REFUSED = 0, 2
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what was asked. Exit codes: 0 done, 2 refused."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that has no Chinese must not end the answer
+    shell.speak_any_text()
     given = _parser().parse_args(arguments)
     try:
-        settings = get_settings()
-        preflight.check_database(settings)
-        engine = connect(settings.database_url, pool_size=1)
-        try:
+        with shell.ledger() as (settings, engine):
             print(given.command(given, engine, settings))
-        finally:
-            engine.dispose()
     except (SettingsError, Refused, ChannelFault) as error:
         return _refuse(str(error))
     except SQLAlchemyError as error:
-        return _refuse(f"DATABASE_URL cannot be used: {getattr(error, 'orig', error)}")
+        return _refuse(shell.unusable(error))
     return DONE
 
 
@@ -138,7 +130,7 @@ def _find(connection: Connection, name: str) -> AnyRow:
 
 
 def _refuse(message: str) -> int:
-    print(f"channels: {redact(message)}", file=sys.stderr)
+    shell.complain(f"channels: {message}")
     return REFUSED
 
 

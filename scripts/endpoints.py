@@ -7,7 +7,6 @@ the command line, which other users of the machine may read. It is stored encryp
 import argparse
 import asyncio
 import getpass
-import io
 import os
 import sys
 from collections.abc import Mapping
@@ -22,24 +21,23 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 import credentials
-import preflight
-from config import CREDENTIAL_NAME, Settings, SettingsError, get_settings
+from config import CREDENTIAL_NAME, Settings, SettingsError
 from core.budget import TOKENS, AtLimit, Budget, shown
 from core.outcome import AgentError, AgentRequest, AgentResult
 from credentials import CredentialError
 from endpoints import key_of, without_key
-from logger import redact
 from notify import ChannelFault, sealed_anew
 from providers import registry
 from providers.addresses import check_literal
 from providers.base import CallContext, Endpoint
 from providers.call import call
 from providers.http import base_of, client_for, origin
+from scripts import shell
 from scripts.rows import Refused
 from scripts.terminal import table
 from store import budgets, notifications
 from store import endpoints as stored
-from store.database import AnyRow, autocommit, connect, read_clock, transaction
+from store.database import AnyRow, autocommit, read_clock, transaction
 from store.runs import new_run_id
 
 DONE, FAILED, REFUSED = 0, 1, 2
@@ -56,17 +54,11 @@ class Failed(Exception):
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what was asked. Exit codes: 0 done, 1 tried and failed, 2 refused."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that has no Chinese must not end the answer
+    shell.speak_any_text()
     given = _parser().parse_args(arguments)
     try:
-        settings = get_settings()
-        preflight.check_database(settings)
-        engine = connect(settings.database_url, pool_size=1)
-        try:
+        with shell.ledger() as (settings, engine):
             print(given.command(given, engine, settings))
-        finally:
-            engine.dispose()
     except Failed as error:
         return _say(str(error), FAILED)
     except (SettingsError, Refused, CredentialError) as error:
@@ -74,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
     except AgentError as error:
         return _say(error.message, REFUSED)
     except SQLAlchemyError as error:
-        return _say(f"DATABASE_URL cannot be used: {getattr(error, 'orig', error)}", REFUSED)
+        return _say(shell.unusable(error), REFUSED)
     return DONE
 
 
@@ -334,7 +326,7 @@ def _why(error: IntegrityError, name: str) -> str:
 
 
 def _say(message: str, code: int) -> int:
-    print(redact(message), file=sys.stderr)
+    shell.complain(message)
     return code
 
 

@@ -4,7 +4,6 @@ Without a row the options make a draft. With one they stand in the place of its 
 """
 
 import argparse
-import io
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -26,7 +25,7 @@ from core.calendars import NO_OVERRIDES, Overrides
 from core.legacy.rows import as_row
 from core.preview import MAX_FIRES, LeftOut, Preview, as_json, preview
 from core.zones import zone_names
-from logger import redact
+from scripts import shell
 from scripts.rows import Refused, find_row, read_moment
 from store import calendar_days
 from store.database import autocommit, connect, read_clock
@@ -46,8 +45,7 @@ NO_WORK: Final = '{"task_type": "celery", "task": "draft"}'  # a draft is about 
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the coming fires. Exit codes: 0 shown, 1 the row is broken, 2 there is nothing to look at."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that has no Chinese must not end the answer
+    shell.speak_any_text()
     parser = _parser()
     given = parser.parse_args(arguments)
     edits = {name: value for name in COLUMNS if (value := getattr(given, name)) is not None}
@@ -58,10 +56,10 @@ def main(arguments: list[str] | None = None) -> int:
         source = _draft(settings, edits) if given.row is None else _read(given.row, settings)
         found = _look(_edited(source.columns, edits), source, given)
     except (SettingsError, Refused) as error:
-        print(redact(str(error)), file=sys.stderr)
+        shell.complain(str(error))
         return UNUSABLE
     except SQLAlchemyError as error:
-        print(redact(f"DATABASE_URL cannot be used: {getattr(error, 'orig', error)}"), file=sys.stderr)
+        shell.complain(shell.unusable(error))
         return UNUSABLE
     if given.row is None and given.jitter_seconds:
         found.warnings.append("the delays of jitter_seconds depend on the row's id, so a draft's are an example")

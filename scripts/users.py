@@ -12,16 +12,15 @@ from typing import Final
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-import preflight
 from api.access import Role
 from api.passwords import hash_password, is_password
-from config import SettingsError, get_settings
-from logger import redact
+from config import SettingsError
+from scripts import shell
 from scripts.terminal import table
 from store import access, audit
 from store.access import Taken
 from store.audit import Actor, Change
-from store.database import autocommit, connect, transaction
+from store.database import autocommit, transaction
 
 DONE, REFUSED = 0, 2
 ADMIN: Final = "admin"
@@ -35,13 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Do what was asked. Exit codes: 0 done, 2 refused."""
     given = _parser().parse_args(arguments)
     try:
-        settings = get_settings()
-        preflight.check_database(settings)
-        engine = connect(settings.database_url, pool_size=1)
-        try:
+        with shell.ledger() as (_, engine):
             print(given.command(given, engine))
-        finally:
-            engine.dispose()
     except Taken:
         return _refuse(f"there is a user {given.name!r} already; python -m scripts.users password {given.name}")
     except NoSuchUser:
@@ -49,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     except SettingsError as error:
         return _refuse(str(error))
     except SQLAlchemyError as error:
-        return _refuse(f"DATABASE_URL cannot be used: {getattr(error, 'orig', error)}")
+        return _refuse(shell.unusable(error))
     return DONE
 
 
@@ -106,7 +100,7 @@ def _whoever() -> str:
 
 
 def _refuse(message: str) -> int:
-    print(redact(message), file=sys.stderr)
+    shell.complain(message)
     return REFUSED
 
 

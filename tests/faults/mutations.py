@@ -18,8 +18,7 @@ GAP = 0.4  # seconds by which a mutation widens the gap that it opens
 
 def publish_before_commit() -> None:
     """The message goes out before the run is in the ledger, and counts as sent: workers find nothing and drop it."""
-    from broker import Sender
-    from publisher import sendable
+    from broker import Sender, sendable
     from store import runs
     from store.database import autocommit
 

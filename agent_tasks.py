@@ -36,11 +36,11 @@ from providers import registry
 from providers.base import CallContext
 from providers.call import call as call_provider
 from providers.http import client_for
-from run_context import filled_in, judge_of
+from worker.run_context import filled_in, judge_of
 from store import endpoints, last_runs, runs, schedules
 from store.database import AnyRow, autocommit, is_contention, is_refused
 from store.runs import Claim
-from worker_runtime import LEDGER_PAUSE, CallCancelled, WorkerRuntime, runtime
+from worker.runtime import LEDGER_PAUSE, CallCancelled, WorkerRuntime, runtime
 
 logger = logging.getLogger("agent_tasks")
 

@@ -19,8 +19,13 @@ from celery.beat import Scheduler
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from beat.cadences import Cadences
+from beat.firing import BATCH, Fired, fire_due, fire_manual
+from beat.jobs import Job
+from beat.keeper import Keeper
+from beat.publisher import Publisher
+from beat.watchdog import LOOK_SECONDS, Watchdog
 from broker import Sender, sendable
-from cadences import Cadences
 from config import Settings, get_settings
 from core.arming import Armed, Surroundings, arm
 from core.calendars import NO_OVERRIDES
@@ -28,15 +33,10 @@ from core.holds import Mode
 from core.lifecycle import State
 from core.task_config import AnyConfig
 from endpoints import what_is_wrong_with_target
-from firing import BATCH, Fired, fire_due, fire_manual
-from jobs import Job
-from keeper import Keeper
-from publisher import Publisher
 from store import calendar_days, holds, leases, runs, schedules
 from store.database import AnyRow, autocommit, connect, in_words, is_contention, read_clock, transaction
 from store.schedules import ERROR_CHARS
 from trouble import Trouble
-from watchdog import LOOK_SECONDS, Watchdog
 
 logger = logging.getLogger("scheduler")
 

@@ -11,12 +11,12 @@ from kombu import Queue
 
 from broker import Channel, Connection
 from config import FALLBACK_QUEUE, PURGE_TASK, Settings, get_settings
-from consumer_watch import ConsumerWatch
+from worker.consumer_watch import ConsumerWatch
 from core.task_config import DEFAULT_PRIORITY
 from logger import setup_logging as configure_logging
 from store.database import autocommit, read_clock
 from store.housekeeping import purge_runs as delete_old_runs
-from worker_runtime import current_runtime, runtime
+from worker.runtime import current_runtime, runtime
 
 logger = logging.getLogger("tasks")
 
@@ -57,7 +57,7 @@ def make_app(settings: Settings) -> Celery:
         result_serializer="json",
     )
     app.amqp.Connection = Connection
-    app.steps["consumer"].add("event_batches:EventBatches")
+    app.steps["consumer"].add("worker.event_batches:EventBatches")
     return app
 
 

@@ -15,7 +15,7 @@ from api.problems import Refused, documented
 from api.schedules import PATH as TASKS
 from api.schedules import Id
 from api.services import Ours, Services
-from backfill_range import CannotBackfill, count, enter, read_range
+from beat.backfill_range import CannotBackfill, count, enter, read_range
 from store import audit, backfills, schedules
 from store.audit import Change
 from store.backfills import MAX_AT_A_TIME, BackfillState

@@ -3,7 +3,7 @@
 Patterns are RE2's, and so are those of Rust's engine inside schemas: their time grows with the text and not with the
 pattern's branches, which no time limit on `re` or `regex` gives (a limit would make the verdict depend on the machine's
 load). A schema may still take exponential time by its references, so checks that are not `simple` are made by a child
-process with a limit (`bounded.py`). A path names one value at most, so nothing is searched.
+process with a limit (`worker/bounded.py`). A path names one value at most, so nothing is searched.
 
 The libraries are imported where a row asks for them: most rows have no `expect`.
 """

@@ -2,7 +2,7 @@
 
 Checking only parses. Compiling is left to a child process, as rendering is: Jinja computes constants while it compiles,
 and `{{ "x"|center(10**9) }}` is one. No list of forbidden words makes a template language finite; the limits of the
-operating system do (`bounded.py`).
+operating system do (`worker/bounded.py`).
 
 Jinja is imported where a row asks for it: most rows have no template.
 """

@@ -12,7 +12,7 @@ from typing import Any, Final
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from backfill_range import CannotBackfill, Count, count, enter, read_range
+from beat.backfill_range import CannotBackfill, Count, count, enter, read_range
 from config import Settings, SettingsError
 from core.zones import zone_names
 from scripts import shell

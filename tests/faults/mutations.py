@@ -77,7 +77,7 @@ def finish_without_owner() -> None:
 def lease_ignored() -> None:
     """Rescue takes every worker for dead at once."""
     replace("store.leases:remove_expired", lambda original: lambda c, now: original(c, now + timedelta(days=1)))
-    replace("keeper:Keeper.may_judge_leases", lambda _: lambda self: True)
+    replace("beat.keeper:Keeper.may_judge_leases", lambda _: lambda self: True)
 
 
 def rows_not_locked() -> None:
@@ -101,7 +101,7 @@ def rows_not_locked() -> None:
         return shifted
 
     replace("store.schedules:take_due", take_due)
-    replace("firing:runs_of", runs_of)
+    replace("beat.firing:runs_of", runs_of)
 
 
 def advance_before_insert() -> None:
@@ -129,12 +129,12 @@ def advance_before_insert() -> None:
         return move
 
     replace("store.runs:insert_fired", insert)
-    replace("firing:_move_on", move_on)
+    replace("beat.firing:_move_on", move_on)
 
 
 def lost_messages_stay_lost() -> None:
     """What the broker forgot is not sent again."""
-    replace("publisher:Publisher.send_lost_again", lambda _: lambda self: 0)
+    replace("beat.publisher:Publisher.send_lost_again", lambda _: lambda self: 0)
 
 
 def catch_up_drops_moments() -> None:
@@ -147,7 +147,7 @@ def catch_up_drops_moments() -> None:
 
         return newest
 
-    replace("firing:plan", plan)
+    replace("beat.firing:plan", plan)
 
 
 def skips_without_reason() -> None:
@@ -164,7 +164,7 @@ def skips_without_reason() -> None:
 
         return skipping
 
-    replace("firing:plan", plan)
+    replace("beat.firing:plan", plan)
 
 
 def success_without_call() -> None:
@@ -178,7 +178,7 @@ def success_without_call() -> None:
 
         return invented
 
-    replace("worker_runtime:WorkerRuntime.call", call)
+    replace("worker.runtime:WorkerRuntime.call", call)
 
 
 def errors_are_answers() -> None:
@@ -194,7 +194,7 @@ def errors_are_answers() -> None:
 
         return swallow
 
-    replace("worker_runtime:WorkerRuntime.call", call)
+    replace("worker.runtime:WorkerRuntime.call", call)
 
 
 def retries_beyond_policy() -> None:

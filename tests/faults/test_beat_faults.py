@@ -28,10 +28,11 @@ from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
 from api.app import create_app
-from blocked import NO_RIGHT, HeldRowsWatch
+from beat.blocked import NO_RIGHT, HeldRowsWatch
+from beat.publisher import LOST_AFTER, OTHERS_GRACE
+from beat.watchdog import STALLED_SECONDS, Watchdog
 from broker import Sender
 from core.lifecycle import State
-from publisher import LOST_AFTER, OTHERS_GRACE
 from scheduler import OUTAGE_PAUSE, DatabaseScheduler
 from store import leases, notices
 from store.database import connect, transaction
@@ -41,7 +42,6 @@ from tests.faults.proxy import Mode, Proxy
 from tests.integration.engine import YEARLY, Ledger, agent, beat_on, migrated, settings_for
 from tests.services import HOST, MariaDBServer, ValkeyServer
 from tests.stack import Stack, stack
-from watchdog import STALLED_SECONDS, Watchdog
 
 SECOND = timedelta(seconds=1)
 figures = logging.getLogger("figures")  # pytest -o log_cli=true --log-cli-level=INFO shows them

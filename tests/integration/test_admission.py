@@ -12,7 +12,6 @@ from sqlalchemy import Connection, event
 from sqlalchemy.exc import OperationalError
 
 import attempts
-from admission import Admission
 from core.lifecycle import State
 from core.outcome import AgentError, AgentResult, ErrorKind, RemoteHandle, Usage
 from core.task_config import readable_config
@@ -23,6 +22,7 @@ from tasks import make_app
 from tests.integration.engine import NOWHERE, Ledger, agent, settings_for
 from tests.integration.lanes import consumed
 from tests.services import ValkeyServer
+from worker.admission import Admission
 
 OWNER = "w1"
 USD = Usage(100, 50, 0.25, "USD")
@@ -569,7 +569,7 @@ def test_a_claim_whose_commit_is_not_answered_calls_nobody_without_budget(
             yield
         raise OperationalError("COMMIT", {}, Exception(2013, "Lost connection"))
 
-    monkeypatch.setattr("admission.transaction_on", unanswered)
+    monkeypatch.setattr("worker.admission.transaction_on", unanswered)
     with pytest.raises(OperationalError):
         door.start(again)
 

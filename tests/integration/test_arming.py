@@ -10,8 +10,8 @@ import pymysql
 import pytest
 from sqlalchemy import make_url
 
+from beat.rearm import rearm_after_changes
 from core.lifecycle import State
-from rearm import rearm_after_changes
 from scheduler import ARM_BATCH, DatabaseScheduler
 from store import schedules
 from store.database import autocommit, transaction

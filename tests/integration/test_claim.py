@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import Connection
 
 import attempts
+from beat.rescue import rescue
 from core.lifecycle import FINAL, NEXT, WAITING, State
 from core.outcome import AgentError, AgentResult, ErrorKind, RemoteHandle, Usage
-from rescue import rescue
 from store import runs
 from store.database import autocommit, connect, transaction
 from store.runs import Ending

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-import firing
+from beat import firing
 from core.lifecycle import State
 from scheduler import BUSY_PAUSE, DatabaseScheduler
 from store import runs

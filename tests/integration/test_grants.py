@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import make_url, select
 from sqlalchemy.exc import OperationalError
 
-from blocked import LOOK_SECONDS
+from beat.blocked import LOOK_SECONDS
 from config import BASE_DIR
 from store import blocking, housekeeping, migrate, schedules
 from store.database import autocommit, connect

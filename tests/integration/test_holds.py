@@ -9,11 +9,11 @@ import pytest
 
 from core.lifecycle import State
 from core.task_config import readable_config
-from hold_gate import LOOK_AGAIN, HoldGate
 from scheduler import DatabaseScheduler
 from store import holds, runs
 from store.database import autocommit
 from tests.integration.engine import Ledger, agent
+from worker.hold_gate import LOOK_AGAIN, HoldGate
 
 
 def hold(ledger: Ledger, **columns: Any) -> int:

@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import make_url
 
 from config import Settings
-from limits import Caps, Held, Limits, LimitsAway, Scope
 from tests.services import ValkeyServer
+from worker.limits import Caps, Held, Limits, LimitsAway, Scope
 
 NewLimits = Callable[..., Limits]
 NOBODY: tuple[Held, ...] = ()

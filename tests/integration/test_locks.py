@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import Connection, event
 
 import attempts
+from beat.rescue import rescue
 from core.lifecycle import Origin, State
 from core.outcome import AgentResult
-from rescue import rescue
 from scheduler import DatabaseScheduler
 from store import housekeeping, runs, schedules
 from store.database import autocommit, transaction

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-import lookout as looking
+from beat import lookout as looking
+from beat.lookout import Lookout
 from core.calendars import NO_OVERRIDES, data_end
 from core.lifecycle import State
-from lookout import Lookout
 from scheduler import DatabaseScheduler
 from store import calendar_days, leases, lookout, schedules
 from store.database import autocommit, transaction

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from beat.publisher import LOST_AFTER, OTHERS_GRACE
 from broker import HIGHEST, LOWEST, Sender, sendable
 from config import Settings
 from core.lifecycle import State
-from publisher import LOST_AFTER, OTHERS_GRACE
 from scheduler import DatabaseScheduler
 from store import runs
 from store.database import autocommit

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import attempts
+from beat.rescue import OVERDUE_BY, rescue
 from core.lifecycle import State
-from rescue import OVERDUE_BY, rescue
 from store import leases, runs
 from store.database import autocommit, transaction
 from tests.integration.conftest import NewBeat

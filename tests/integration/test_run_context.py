@@ -13,15 +13,12 @@ from celery import shared_task
 from celery.exceptions import Retry
 
 import agent_tasks
-import bounded
-import worker_runtime
 from agent_tasks import (
     RunFailed,
     execute_agent_periodic_task,
     execute_celery_periodic_task,
     execute_workflow_periodic_task,
 )
-from bounded import Helper
 from core.lifecycle import State
 from core.templates import TemplateFault
 from store.database import AnyRow
@@ -29,7 +26,9 @@ from tests.integration.answering_agent import AnsweringAgent
 from tests.integration.conftest import NewBeat, on_sqlite
 from tests.integration.engine import Ledger, agent, settings_for
 from tests.unit.test_expectations import KINDS
-from worker_runtime import WorkerRuntime
+from worker import bounded
+from worker.bounded import Helper
+from worker.runtime import WorkerRuntime
 
 Carry: TypeAlias = Callable[..., AnyRow]
 
@@ -60,7 +59,7 @@ def carry(
     worker = WorkerRuntime(
         "worker@host", ["celery"], 1, settings_for(ledger, agent_api_base_url=listening.url, log_dir=tmp_path)
     )
-    monkeypatch.setattr(worker_runtime, "_runtime", worker)
+    monkeypatch.setattr("worker.runtime._runtime", worker)
     listening.heard.clear()
 
     def run(message: str = "hello", *, columns: dict[str, Any] | None = None, **config: Any) -> AnyRow:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from celery.exceptions import Reject
 
-import worker_runtime
 from agent_tasks import execute_agent_periodic_task
 from broker import Connection
 from core.lifecycle import State
@@ -18,7 +17,7 @@ from store import leases
 from store.database import autocommit, connect
 from store.runs import Claim
 from tests.integration.engine import Ledger, settings_for
-from worker_runtime import CallCancelled, WorkerRuntime
+from worker.runtime import CallCancelled, WorkerRuntime
 
 ANSWER = AgentResult("succeeded", "fine")
 
@@ -117,7 +116,7 @@ def test_an_outcome_that_is_written_leaves_no_file_and_no_lease(
 def test_a_message_that_comes_while_the_worker_stops_goes_back_to_the_queue(
     worker: WorkerRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_runtime, "_runtime", worker)
+    monkeypatch.setattr("worker.runtime._runtime", worker)
     worker.draining.set()
 
     with pytest.raises(Reject) as rejected:

@@ -17,11 +17,8 @@ LAYERS: dict[int, set[str]] = {
     3: {"column_types", "models", "logger", "credentials"},
     4: {"store", "providers"},
     5: {
-        "scheduler", "firing", "cadences", "backfill", "backfill_range", "rearm", "lookout", "publisher", "rescue",
-        "broker", "trouble", "blocked", "watchdog", "keeper", "jobs", "submission", "ledger_task",
-        "agent_tasks", "run_context", "bounded", "notify", "apprise_child",
-        "worker_runtime", "worker_lease", "consumer_watch", "event_batches", "attempts", "unwritten", "endpoints",
-        "surroundings", "hold_gate", "admission", "limits", "rules",
+        "scheduler", "beat", "agent_tasks", "worker", "attempts",
+        "broker", "trouble", "endpoints", "surroundings", "submission", "ledger_task", "notify", "apprise_child",
         "packs",
     },
     6: {"tasks", "preflight", "api", "web"},
@@ -31,34 +28,7 @@ LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
 # Files that other programs load, tools, and what is no part of the running system.
 OUTSIDE = {"flowerconfig", "scripts", "migrations", "bench", "tests", "deploy", "docs", "conf", "data", "logs"}
 # The scheduler's side and the worker's meet in task_run only.
-SCHEDULER_SIDE, WORKER_SIDE = (
-    {
-        "scheduler",
-        "firing",
-        "cadences",
-        "backfill",
-        "rearm",
-        "lookout",
-        "publisher",
-        "rescue",
-        "blocked",
-        "watchdog",
-        "keeper",
-        "notify",
-    },
-    {
-        "agent_tasks",
-        "run_context",
-        "bounded",
-        "worker_runtime",
-        "worker_lease",
-        "consumer_watch",
-        "packs",
-        "admission",
-        "limits",
-        "rules",
-    },
-)
+SCHEDULER_SIDE, WORKER_SIDE = {"scheduler", "beat", "notify"}, {"agent_tasks", "worker", "packs"}
 SHADOWING = {
     "queue", "types", "calendar", "secrets", "select", "signal", "statistics", "platform", "token", "code", "email",
     "http", "sched", "celery", "redis", "alembic",

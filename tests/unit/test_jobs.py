@@ -6,7 +6,7 @@ from threading import Event
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from jobs import Job
+from beat.jobs import Job
 
 
 def never() -> bool:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from bounded import Helper, TooMuch
 from core.expectations import Answer
 from core.task_config import AgentConfig, ConfigError, WorkflowConfig, parse_task_config
 from core.templates import TemplateFault, check, replace_texts, texts_in
 from tests.integration.engine import agent
+from worker.bounded import Helper, TooMuch
 
 VARIABLES: dict[str, Any] = {
     "last": {"result": "昨天的日报", "state": "SUCCESS", "finished_at": None},

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-import unwritten
 from core.outcome import AgentError, AgentResult, ErrorKind, Usage
-from unwritten import Adopted, Kept, Unwritten
+from worker import unwritten
+from worker.unwritten import Adopted, Kept, Unwritten
 
 ANSWER = AgentResult(
     "requires_action", "你好 \ud83d", {"k": ["值", None]}, "c-1", Usage(1, 2, 0.5, "USD"), 200, "req-1"

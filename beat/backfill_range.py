@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from backfill import looked_at
+from beat.backfill import looked_at
 from core.arming import Surroundings, cadence_of, what_is_wrong
 from core.cadence import MICROSECOND, Cadence, CadenceError
 from store import backfills

@@ -12,10 +12,10 @@ from sqlalchemy import Connection
 from core.budget import Budget, Prices, by, prices_of
 from core.task_config import AnyConfig
 from endpoints import agent_of, name_of
-from limits import Caps, Limits, LimitsAway, Scope
 from store import budgets
 from store import endpoints as stored
 from store.database import AnyRow
+from worker.limits import Caps, Limits, LimitsAway, Scope
 
 logger = logging.getLogger("admission")
 

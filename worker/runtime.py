@@ -21,17 +21,17 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 import attempts
-from admission import Admission
 from config import Settings, get_settings
 from core.lifecycle import State
 from core.outcome import AgentError, AgentResult, ErrorKind, RemoteHandle, resumable_handle
-from hold_gate import HoldGate
 from logger import run_prefix
 from store import runs
 from store.database import autocommit, connect
 from store.runs import Claim
-from unwritten import Adopted, Kept, KeptFile, Unwritten
-from worker_lease import Lease
+from worker.admission import Admission
+from worker.hold_gate import HoldGate
+from worker.lease import Lease
+from worker.unwritten import Adopted, Kept, KeptFile, Unwritten
 
 logger = logging.getLogger("worker")
 

@@ -17,7 +17,7 @@ from celery import bootsteps
 from celery.worker import state
 
 from broker import Sender
-from worker_runtime import WorkerRuntime
+from worker.runtime import WorkerRuntime
 
 logger = logging.getLogger("consumer_watch")
 

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection
 
-from cadences import Cadences
+from beat.cadences import Cadences
 from core.arming import Surroundings, policy_of, what_is_wrong
 from core.cadence import Cadence, CadenceError
 from core.holds import Hold, Scope, holding

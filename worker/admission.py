@@ -29,12 +29,12 @@ from core.retries import MAX_RETRY_AFTER
 from core.task_config import AnyConfig, HttpConfig, readable_config
 from core.waits import until_asked_again, until_budget_is_asked_again
 from endpoints import agent_of, name_of
-from limits import Answer, Caps, Held, Limits, LimitsAway, Scope
 from logger import run_prefix
-from rules import RuleBook, Terms
 from store import budgets, runs, schedules, waiting
 from store.database import AnyRow, autocommit, read_clock, transaction_on
 from trouble import Trouble
+from worker.limits import Answer, Caps, Held, Limits, LimitsAway, Scope
+from worker.rules import RuleBook, Terms
 
 logger = logging.getLogger("admission")
 

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from beat.firing import Fired, runs_of
 from core.arming import Surroundings, cadence_of, what_is_wrong
 from core.cadence import MICROSECOND, Cadence
 from core.lifecycle import Origin
 from core.planning import Plan
 from core.task_config import parse_task_config
-from firing import Fired, runs_of
 from store import backfills, runs, schedules
 from store.backfills import BackfillState
 from store.database import AnyRow, read_clock

@@ -10,16 +10,16 @@ from typing import Final, TypeAlias
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from backfill import go_on
+from beat.backfill import go_on
+from beat.firing import Fired, order_of
+from beat.jobs import Work
+from beat.lookout import Lookout
+from beat.rearm import Rearming
+from beat.rescue import rescue
 from config import PURGE_TASK, Settings
 from core.arming import Surroundings
-from firing import Fired, order_of
-from jobs import Work
-from lookout import Lookout
 from notify import LOOK_SECONDS as NOTIFY_SECONDS
 from notify import Notifications
-from rearm import Rearming
-from rescue import rescue
 from store import backfills, housekeeping, leases, runs
 from store.database import autocommit, is_contention, read_clock, transaction
 

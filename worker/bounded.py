@@ -31,7 +31,7 @@ TURN_SECONDS: Final = 10.0
 MEMORY: Final = 1024**3  # bytes of addresses; an answer of 8 MiB takes a tenth. macOS does not enforce it
 HEADER: Final = struct.Struct(">Q")
 
-ROOT: Final = Path(__file__).resolve().parent
+ROOT: Final = Path(__file__).resolve().parents[1]
 
 
 class TooMuch(Exception):
@@ -103,7 +103,7 @@ class Helper:
         if self._child is None or self._child.poll() is not None:
             self._drop()
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "bounded"],
+                [sys.executable, "-m", "worker.bounded"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

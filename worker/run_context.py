@@ -8,7 +8,6 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
-from bounded import TooMuch, helper
 from core import templates
 from core.expectations import Answer, Expect, failed
 from core.outcome import AgentError, AgentResult, ErrorKind, resumable_handle
@@ -18,6 +17,7 @@ from logger import run_prefix
 from store import last_runs
 from store.database import largest_statement, size_in_statement
 from store.runs import Claim
+from worker.bounded import TooMuch, helper
 
 logger = logging.getLogger("agent_tasks")
 

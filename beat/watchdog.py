@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import Engine
 
-from blocked import HeldRowsWatch
+from beat.blocked import HeldRowsWatch
 from broker import HIGHEST, LOWEST, Sender
 from config import Settings
 from store import leases, notices

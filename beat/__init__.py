@@ -1,0 +1,1 @@
+"""The scheduler's side: due rows become runs, runs become messages, and what went wrong is put right."""

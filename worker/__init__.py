@@ -1,0 +1,1 @@
+"""The worker's side: a run from its message to its outcome."""

@@ -3,7 +3,7 @@
 Intervals are divided. Of a crontab the days are counted, with its times of day as often as the day has them; only the
 hours around a clock change are looked at time by time. Bounds and jitter move the edges; days or sessions of a calendar
 are counted one by one. What is left is walked, up to MAX_WALKED: rules of RFC 5545, days rolled to others, and what
-lasts longer than MAX_YEARS.
+lasts longer than MAX_YEARS or MAX_CALENDAR_YEARS.
 """
 
 from bisect import bisect_left
@@ -21,8 +21,9 @@ from core.clock_change import DAY, Change, changes, offset_at
 from core.on_calendar import OnCalendar
 from core.recurrence import Recurrence
 
-MAX_WALKED = 1_000
-MAX_YEARS = 10  # a stretch that is longer comes from a next_run_at set by hand, or a clock far off
+MAX_WALKED = 100  # what planning lists one by one; beyond, a number is not worth a walk that grows with the outage
+MAX_YEARS = 12  # a stretch that is longer comes from a next_run_at set by hand, or a clock far off
+MAX_CALENDAR_YEARS = 2  # whose days cost some 10 us each
 
 
 def count(cadence: Cadence, first: datetime, last: datetime) -> int | None:
@@ -39,10 +40,16 @@ def count(cadence: Cadence, first: datetime, last: datetime) -> int | None:
             return _interval(cadence, first, last)
         case Once():
             return int(first <= cadence.moment <= last)
-        case Cron() | OnCalendar() | Recurrence() if first.year > 1 and last.year < min(first.year + MAX_YEARS, 9999):
+        case Cron() | OnCalendar() | Recurrence() if first.year > 1 and last.year < min(
+            first.year + _years(cadence), 9999
+        ):
             return _counted(cadence, first, last)
         case _:
             return _walked(cadence, first, last)
+
+
+def _years(cadence: Cadence) -> int:
+    return MAX_CALENDAR_YEARS if isinstance(cadence, OnCalendar) else MAX_YEARS
 
 
 # Rows that share a rule were all down for as long.

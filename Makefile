@@ -40,8 +40,10 @@ stop: ## Stop everything that `make run` started
 	@if [ -x $(VENV_PYTHON) ]; then $(VENV_PYTHON) -m scripts.embedded stop; else echo "Nothing is running."; fi
 
 .PHONY: migrate
-migrate: $(RUN) ## Bring the database of DATABASE_URL to the newest schema
+migrate: $(RUN) ## Bring the database of DATABASE_URL to the newest schema; install what TASK_PACKS needs
+	@for file in $$($(VENV_PYTHON) -m packs requirements --missing); do bash scripts/make-venv.sh extra $$file || exit 1; done
 	@$(VENV_PYTHON) -m store.migrate
+	@$(VENV_PYTHON) -m packs tables
 
 ##@ Develop
 

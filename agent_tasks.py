@@ -12,7 +12,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from celery import Celery, Task, shared_task
-from celery.exceptions import Ignore, Reject, Retry
+from celery._state import _task_stack  # type: ignore[attr-defined]
+from celery.app.trace import task_has_custom
+from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -36,11 +38,12 @@ from providers import registry
 from providers.base import CallContext
 from providers.call import call as call_provider
 from providers.http import client_for
-from worker.run_context import filled_in, judge_of
-from store import endpoints, last_runs, runs, schedules
+from store import chains, endpoints, last_runs, runs, schedules
 from store.database import AnyRow, autocommit, is_contention, is_refused
 from store.runs import Claim
+from worker.run_context import filled_in, judge_of
 from worker.runtime import LEDGER_PAUSE, CallCancelled, WorkerRuntime, runtime
+from worker.time_limits import time_limits
 
 logger = logging.getLogger("agent_tasks")
 
@@ -80,7 +83,7 @@ def execute_http_periodic_task(self: "AnyTask", run_id: str) -> dict[str, Any]:
 @shared_task(bind=True, name=RUN_TASKS["celery"], throws=(RunFailed,))
 def execute_celery_periodic_task(self: "AnyTask", run_id: str) -> dict[str, Any]:
     """Carry one run of a row that names a Celery task."""
-    return _carry(self, run_id, lambda worker, run: call_celery_task(self.app, run))
+    return _carry(self, run_id, lambda worker, run: call_celery_task(worker, self.app, run))
 
 
 def _carry(task: "AnyTask", run_id: str, act: Callable[[WorkerRuntime, Claim], AgentResult]) -> dict[str, Any]:
@@ -172,6 +175,7 @@ def _becomes_ours(worker: WorkerRuntime, app: Celery, connection: Connection, ro
     config = readable_config(row.config)
     deadline = row.now + timedelta(seconds=config.timeout if config else UNREADABLE_TIMEOUT)
     if worker.holds.turns_away(connection, row, config):
+        worker.admission.step_aside(connection, app, row, config)
         return False
     terms = worker.admission.terms_of(connection, config, row.periodic_task_id)
     if terms is None:
@@ -269,20 +273,41 @@ def call_http_task(worker: WorkerRuntime, run: Claim) -> AgentResult:
     return _call(worker, run, config, request)
 
 
-def call_celery_task(app: Any, run: Claim) -> AgentResult:
-    """Run a registered Celery task in this process and return its result. Raises AgentError.
+def call_celery_task(worker: WorkerRuntime, app: Any, run: Claim) -> AgentResult:
+    """Run a registered Celery task in this process and return its result. Raises AgentError or CallCancelled.
 
-    A thread cannot be stopped: the timeout of such a run ends it in the ledger, not the code it runs.
+    Its `self.request` has the run's id, so that `self.update_state` shows in the ledger and in AsyncResult.
     """
     config = _config_of(run, CeleryConfig)
     named = app.tasks.get(config.task)
     if named is None:
-        hint = "add its module to TASK_MODULES and restart the worker"
+        hint = "add its module to TASK_MODULES, or its pack to TASK_PACKS, and restart the worker"
         raise AgentError(ErrorKind.CONFIG, f"Celery task {config.task!r} is not registered here; {hint}")
     if config.task in RUN_TASKS.values():
         raise AgentError(ErrorKind.CONFIG, f"{config.task} carries runs and cannot be one")
-    value = named(*config.args, **config.kwargs)
+    act = named if task_has_custom(named, "__call__") else named.run
+    kwargs = {**config.kwargs, **_passed_on(worker, run, config)}
+    _task_stack.push(named)  # as Task.__call__ does, whose request has no id: `celery.current_task` is the named one
+    named.push_request(id=run.id, args=config.args, kwargs=kwargs, retries=run.attempt - 1)
+    try:
+        with time_limits(config.task, named.soft_time_limit, config.timeout):
+            value = act(*config.args, **kwargs)
+    except SoftTimeLimitExceeded as error:
+        raise AgentError(ErrorKind.TIMEOUT, f"{config.task} was stopped at its soft limit: {error}") from error
+    finally:
+        named.pop_request()
+        _task_stack.pop()
+    if isinstance(value, AgentResult):  # it asked an agent: with tokens and cost
+        return value
     return AgentResult("succeeded", "" if value is None else str(value), data=value)
+
+
+def _passed_on(worker: WorkerRuntime, run: Claim, config: CeleryConfig) -> dict[str, Any]:
+    """Give a Celery task what the run before it came to, where its row asks for that; None where there is none."""
+    if config.after is None or config.after.pass_as is None:
+        return {}
+    upstream = _on_ledger(worker, lambda c: chains.upstream_of(c, run.id))
+    return {config.after.pass_as: None if upstream is None else dict(upstream._mapping)}
 
 
 def _config_of(run: Claim, expected: type[C]) -> C:
@@ -314,6 +339,7 @@ def _call(worker: WorkerRuntime, run: Claim, config: Any, request: AgentRequest)
                 worker.settings.result_max_bytes,
                 on_handle=keep_handle,
                 stop_when_cut=lambda: worker.stops_remote(run.id),
+                on_text=heard,
                 allowed_hosts=worker.settings.http_allowed_hosts,
             )
             return await call_provider(provider, context, request, begun)
@@ -323,7 +349,11 @@ def _call(worker: WorkerRuntime, run: Claim, config: Any, request: AgentRequest)
     logger.info(
         "%s attempt %d %s %s at %s", run_prefix(run.id, run.task_name), run.attempt, verb, request.kind, endpoint.name
     )
-    answer = without_key(worker.call(run.id, attempt(), request.timeout), endpoint.api_key)
+    heard = worker.live.begin(run.id, run.attempt, endpoint.api_key)
+    try:
+        answer = without_key(worker.call(run.id, attempt(), request.timeout), endpoint.api_key)
+    finally:
+        worker.live.end(heard)
     return worker.admission.priced(endpoint.name, answer)
 
 

@@ -14,7 +14,7 @@ from core.outcome import AgentError, AgentResult, ErrorKind, resumable_handle
 from core.retries import backoff, may_resume, may_retry
 from core.task_config import readable_config
 from logger import run_prefix
-from store import notifications, runs, schedules
+from store import chains, notifications, runs, schedules
 from store.database import autocommit, is_refused, largest_statement, read_clock, size_in_statement
 from store.runs import Ending
 
@@ -154,6 +154,7 @@ def fail(connection: Connection, run: Attempt, error: AgentError) -> State | Non
 def _finish(connection: Connection, run: Attempt, ending: Ending) -> State | None:
     if (config := readable_config(run.config)) is not None and config.notify:
         notifications.enter(connection, run.id)  # first: an end that is written must not go untold
+    chains.enter(connection, run.id, run.periodic_task_id)  # likewise: what follows must not be missed
     if not runs.finish(connection, run.id, run.worker, run.attempt, ending):
         # Only its own worker gives an attempt an answer: if it stands there, the reply to our first try was lost.
         is_answer = ending.state is not State.FAILURE

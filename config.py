@@ -1,11 +1,13 @@
 """Settings: the only place that reads the environment.
 
 Built once, frozen, passed down. A wrong value stops the program with the name, the value and the
-mend; an unknown name close to a known one is suggested.
+mend; an unknown name close to a known one is suggested. `NAME_FILE` names a file that holds the value of NAME,
+as Docker, Kubernetes and systemd hand over secrets.
 """
 
 import os
 import re
+from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import lru_cache
 from ipaddress import ip_network
@@ -16,7 +18,9 @@ from zoneinfo import reset_tzpath
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.sources import EnvSettingsSource
 
 from core.task_config import QUEUE_NAME
 from core.zones import zone_hint, zone_names
@@ -31,6 +35,17 @@ CORE_QUEUES: Final = ("system", "priority_high", "priority_low")
 FALLBACK_QUEUE: Final = "celery"
 EMBEDDED_BROKER_PORT: Final = 6390  # not 6379: `make run` works beside the machine's own Redis
 MAX_POLL_SECONDS: Final = 30.0
+
+#: The task packs with their queues, highest rank first. Between packs: URGENT_PACK_QUEUES, then in this order.
+PACK_QUEUES: Final = {
+    "trading": ("data", "analysis", "maintenance"),
+    "assistant": ("ai_high_priority", "knowledge_default", "notification_default", "default"),
+}
+URGENT_PACK_QUEUES: Final = ("ai_high_priority",)  # somebody waits for the answer: before priority_low
+#: What needs the CPU, and so processes instead of threads.
+PREFORK_QUEUES: Final = ("data", "analysis", "maintenance", "knowledge_default")
+
+SYMBOL_NAME: Final = r"[A-Za-z0-9.\-]{1,32}"
 
 PURGE_TASK: Final = "tasks.purge_runs"  # housekeeping: beat sends it by name, on the system queue
 
@@ -113,6 +128,22 @@ def _queue_names(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def _pack_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if name not in PACK_QUEUES:
+            near = get_close_matches(name, PACK_QUEUES, 1, 0.6)
+            mend = f"did you mean {near[0]}?" if near else f"use {' or '.join(PACK_QUEUES)}"
+            raise ValueError(f"there is no task pack {name!r}; {mend}")
+    return tuple(dict.fromkeys(names))
+
+
+def _symbols(names: tuple[str, ...]) -> tuple[str, ...]:
+    bad = [name for name in names if not re.fullmatch(SYMBOL_NAME, name)]
+    if bad:
+        raise ValueError(f"{', '.join(map(repr, bad))}: a symbol is up to 32 letters, digits, '.' and '-'")
+    return tuple(dict.fromkeys(names))
+
+
 def _networks(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
         try:
@@ -124,6 +155,48 @@ def _networks(names: tuple[str, ...]) -> tuple[str, ...]:
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Port = Annotated[int, Field(ge=1, le=65535, description="a port from 1 to 65535")]
+
+
+FILE_SUFFIX: Final = "_FILE"
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the message holds one line for each, with its name, value and mend."""
+
+
+def read_value_file(name: str, path: str) -> str:
+    """Read the file that `name` points to, without the line's end; relative to the project's folder.
+
+    Raises SettingsError where it cannot be read; its path is left out, since it may be the secret itself by mistake.
+    """
+    try:
+        return (BASE_DIR / path).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "is no UTF-8"
+        raise SettingsError(f"{name}: its file cannot be read ({why}); name one that this account may read") from None
+
+
+class FileSource(PydanticBaseSettingsSource):
+    """Settings that stand in files of their own, named by `<SETTING>_FILE`."""
+
+    def __init__(self, settings_cls: type[BaseSettings], variables: Mapping[str, str | None]) -> None:
+        super().__init__(settings_cls)
+        self._variables = variables
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[str | None, str, bool]:
+        """Read one setting's file; an empty one says nothing. Raises SettingsError."""
+        path = self._variables.get(f"{field_name}{FILE_SUFFIX.lower()}")
+        if not path:
+            return None, field_name, False
+        name = field_name.upper()
+        if self._variables.get(field_name):
+            raise SettingsError(f"{name} and {name}{FILE_SUFFIX} are both set: leave one of them out")
+        return read_value_file(f"{name}{FILE_SUFFIX}", path) or None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Give what was found, by setting."""
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 class Settings(BaseSettings):
@@ -154,18 +227,36 @@ class Settings(BaseSettings):
     worker_concurrency: Annotated[int, Field(ge=1, le=5000, description="a whole number from 1 to 5000")] = 100
 
     run_retention_days: Annotated[int, Field(ge=0, description="a whole number of days; 0 keeps all")] = 90
+    audit_retention_days: Annotated[int, Field(ge=0, description="a whole number of days; 0 keeps all")] = 0
     result_max_bytes: Annotated[
         int, Field(ge=1024, le=256 * 1024 * 1024, description="a whole number of bytes from 1024 to 268435456")
     ] = 8 * 1024 * 1024
 
     task_queues: Annotated[Names, AfterValidator(_queue_names)] = ()
     task_modules: Names = ()
-    task_packs: Names = ()
+    task_packs: Annotated[Names, AfterValidator(_pack_names)] = ()
+    trading_source: Annotated[
+        Literal["akshare", "tushare", "files"], Field(description="akshare, tushare or files")
+    ] = "akshare"
+    trading_symbols: Annotated[Names, AfterValidator(_symbols)] = ("000001", "000858", "600036", "600519")
+    trading_benchmark: str = "sh000300"
+    trading_data_dir: Path = Path("data/market")
+    tushare_token: SecretStr = SecretStr("")
+    report_dir: Path = Path("data/reports")
+    backup_dir: Path = Path("data/backups")
+    backup_keep: Annotated[int, Field(ge=0, description="a whole number of backups; 0 keeps all")] = 14
+    assistant_endpoint: str = ""
+    assistant_agent: str = ""
+    knowledge_roots: Names = ("data/knowledge",)
+    embedding_endpoint: str = ""
+    embedding_model: str = ""
+
     http_allowed_hosts: Names = ()
     endpoint_allowed_networks: Annotated[Names, AfterValidator(_networks)] = ()
 
     api_host: str = "127.0.0.1"
     api_port: Port = 8003
+    api_trusted_proxies: Annotated[Names, AfterValidator(_networks)] = ()
     api_tokens: SecretStr = SecretStr("")
     secret_key: SecretStr = SecretStr("")
     secret_key_previous: SecretStr = SecretStr("")
@@ -182,6 +273,22 @@ class Settings(BaseSettings):
     alert_urls: SecretStr = SecretStr("")
     sentry_dsn: SecretStr = SecretStr("")
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment before `.env`, as ever, and files where either names one."""
+        variables: dict[str, str | None] = {}
+        for source in (dotenv_settings, env_settings):
+            if isinstance(source, EnvSettingsSource):
+                variables |= source.env_vars
+        return (init_settings, FileSource(settings_cls, variables), env_settings, dotenv_settings)
+
     @model_validator(mode="before")
     @classmethod
     def _upper_log_level(cls, values: dict[str, Any]) -> dict[str, Any]:
@@ -190,9 +297,18 @@ class Settings(BaseSettings):
 
     @property
     def queues(self) -> tuple[str, ...]:
-        """Every queue, highest rank first; further ones stand before the fallback."""
-        further = tuple(name for name in dict.fromkeys(self.task_queues) if name not in (*CORE_QUEUES, FALLBACK_QUEUE))
-        return (*CORE_QUEUES, *further, FALLBACK_QUEUE)
+        """Every queue, highest rank first; further ones stand before the fallback, and TASK_QUEUES ranks them first."""
+        further = [name for name in self.task_queues if name not in (*CORE_QUEUES, FALLBACK_QUEUE)]
+        packs = [name for pack in PACK_QUEUES if pack in self.task_packs for name in PACK_QUEUES[pack]]
+        urgent = [name for name in URGENT_PACK_QUEUES if name in packs and name not in further]
+        *urgent_core, lowest = CORE_QUEUES
+        return tuple(dict.fromkeys((*urgent_core, *urgent, lowest, *further, *packs, FALLBACK_QUEUE)))
+
+    @property
+    def prefork_queues(self) -> tuple[str, ...]:
+        """The queues of the packs in use whose tasks need the CPU."""
+        packs = {name for pack in self.task_packs for name in PACK_QUEUES[pack]}
+        return tuple(name for name in self.queues if name in packs and name in PREFORK_QUEUES)
 
     @property
     def broker_url(self) -> str:
@@ -233,16 +349,12 @@ class Settings(BaseSettings):
         names = set(os.environ) | set(dotenv_values(ENV_FILE) if ENV_FILE.is_file() else ())
         if "MONGODB_URL" in names:
             found.append("MONGODB_URL is set and not used: results are stored in DATABASE_URL")
-        known = {name.upper() for name in type(self).model_fields}
+        known = {f"{name.upper()}{end}" for name in type(self).model_fields for end in ("", FILE_SUFFIX)}
         for name in sorted(names - known - _FOREIGN):
             near = get_close_matches(name, known, 1, 0.88)
             if near:
                 found.append(f"{name} is not a setting; did you mean {near[0]}?")
         return found
-
-
-class SettingsError(Exception):
-    """A setting is wrong; the message holds one line for each, with its name, value and mend."""
 
 
 def describe(error: ValidationError) -> str:
@@ -268,11 +380,11 @@ CREDENTIAL_NAME: Final = re.compile(r"[A-Z][A-Z0-9_]*_API_KEY")
 def read_credential(name: str) -> str:
     """Read the environment variable an endpoint names for its key, from .env too; empty where it is not set.
 
-    Raises ValueError for a name that does not end in _API_KEY.
+    Raises ValueError for a name that does not end in _API_KEY, and for a file of NAME_FILE that cannot be read.
     """
     if not CREDENTIAL_NAME.fullmatch(name):
         raise ValueError(f"credential_env {name!r} must be the name of a variable that ends in _API_KEY")
-    return os.environ.get(name) or dotenv_values(ENV_FILE).get(name) or ""
+    return _read_variable(name)
 
 
 #: The same for notify_channel.
@@ -282,11 +394,29 @@ CHANNEL_URL_NAME: Final = re.compile(r"[A-Z][A-Z0-9_]*_NOTIFY_URL")
 def read_channel_url(name: str) -> str:
     """Read the environment variable that holds a channel's address, from .env too; empty where it is not set.
 
-    Raises ValueError for a name that does not end in _NOTIFY_URL.
+    Raises ValueError for a name that does not end in _NOTIFY_URL, and for a file of NAME_FILE that cannot be read.
     """
     if not CHANNEL_URL_NAME.fullmatch(name):
         raise ValueError(f"url_env {name!r} must be the name of a variable that ends in _NOTIFY_URL")
-    return os.environ.get(name) or dotenv_values(ENV_FILE).get(name) or ""
+    return _read_variable(name)
+
+
+def _read_variable(name: str) -> str:
+    """Read a variable that is no setting, else the file of NAME_FILE. Raises ValueError where that cannot be read."""
+    in_file = dotenv_values(ENV_FILE)
+    value = os.environ.get(name) or in_file.get(name)
+    path = os.environ.get(f"{name}{FILE_SUFFIX}") or in_file.get(f"{name}{FILE_SUFFIX}")
+    if value or not path:
+        return value or ""
+    try:
+        return read_value_file(f"{name}{FILE_SUFFIX}", path)
+    except SettingsError as error:
+        raise ValueError(str(error)) from None
+
+
+def put_into_environment(name: str, value: str) -> None:
+    """Hand a value to a library of this process that takes it from nowhere else."""
+    os.environ[name] = value
 
 
 def supervisor_address() -> str | None:

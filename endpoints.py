@@ -1,19 +1,27 @@
 """Which endpoint a run goes to: by name from `agent_endpoint`, else the default of the settings."""
 
+import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from time import monotonic
 from typing import Any, Final
 
 import credentials
 from config import Settings, read_credential
-from core.outcome import AgentError, AgentResult, ErrorKind
+from core.outcome import AgentError, AgentRequest, AgentResult, ErrorKind, Usage
 from core.task_config import AgentConfig, AnyConfig, CeleryConfig, HttpConfig, WorkflowConfig
 from providers import registry
-from providers.base import Endpoint
+from providers.base import CallContext, Endpoint
+from providers.call import call
+from providers.http import client_for
 from providers.options import near_miss
+from providers.reach import REACH_SECONDS, reach
+from store.runs import new_run_id
 
 DEFAULT = "default"
 OF_HTTP_TASKS: Final = "http"
+OF_CELERY_TASKS: Final = "celery"
+"""What limits of Celery tasks stand under in agent_limit, each with the task's name as its agent."""
 SHORTEST_KEY: Final = 8  # hiding a shorter one everywhere would take ordinary answers apart
 HIDDEN: Final = "***"
 
@@ -68,6 +76,44 @@ def without_key(answer: AgentResult, key: str) -> AgentResult:
     if len(key) < SHORTEST_KEY:
         return answer
     return replace(answer, text=answer.text.replace(key, HIDDEN), data=_without(answer.data, key))
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What came of trying an endpoint; nothing in it holds the key."""
+
+    kind: ErrorKind | None
+    """None: it worked."""
+    detail: str
+    seconds: float
+    answer: str | None = None
+    usage: Usage = field(default_factory=Usage)
+
+
+def tried(row: Any, settings: Settings, *, agent: str | None, message: str, timeout: float) -> Trial:
+    """Reach an endpoint; with an agent ask it something, which may cost money. Takes `timeout` and some seconds."""
+    began, key = monotonic(), ""
+    try:
+        key = key_of(row, settings)
+        endpoint = Endpoint(row.name, row.provider, row.base_url, key)
+        if agent is None:
+            detail = asyncio.run(reach(endpoint, settings.endpoint_allowed_networks, min(timeout, REACH_SECONDS)))
+            return Trial(None, detail, monotonic() - began)
+        request = AgentRequest(kind="agent", target=agent, run_id=new_run_id(), timeout=timeout, message=message)
+        answer = without_key(asyncio.run(_asked(endpoint, request, settings)), key)
+    except AgentError as error:
+        return Trial(error.kind, _hidden(error.message, key), monotonic() - began)
+    return Trial(None, "it answered", monotonic() - began, answer.text, answer.usage)
+
+
+async def _asked(endpoint: Endpoint, request: AgentRequest, settings: Settings) -> AgentResult:
+    async with client_for(endpoint, allowed_networks=settings.endpoint_allowed_networks) as client:
+        context = CallContext(client, endpoint, settings.result_max_bytes)
+        return await call(registry.get(endpoint.provider), context, request)
+
+
+def _hidden(text: str, key: str) -> str:
+    return text if len(key) < SHORTEST_KEY else text.replace(key, HIDDEN)
 
 
 def _without(value: Any, key: str) -> Any:

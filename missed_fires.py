@@ -10,7 +10,6 @@ import signal
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import timedelta
 from threading import Event
 from time import monotonic
 from typing import Final
@@ -24,11 +23,10 @@ from logger import redact, setup_logging
 from notify import ChannelFault, deliver
 from store import missed_fires
 from store.database import autocommit, connect, in_words, transaction
-from store.missed_fires import Sight
+from store.missed_fires import OVERDUE, Sight
 from trouble import Trouble
 
 LOOK_SECONDS: Final = 5.0
-OVERDUE: Final = timedelta(seconds=30)
 SILENT_BEATS_SECONDS: Final = 60.0  # above the longest BEAT_POLL_INTERVAL, after which a beat without work ticks
 DATABASE_SECONDS: Final = 30.0  # a restart is no alarm
 REMIND_SECONDS: Final = 600.0

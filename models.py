@@ -102,6 +102,7 @@ class TaskRun(Base):
     currency: Mapped[str | None] = mapped_column(String(3))
     active_task_id: Mapped[int | None] = mapped_column(BigInteger, Computed(""))
     rendered: Mapped[str | None] = mapped_column(LongText)
+    after_run: Mapped[str | None] = mapped_column(String(36))
 
 
 class WorkerLease(Base):
@@ -408,3 +409,23 @@ class NotifyMessage(Base):
     run_id: Mapped[str | None] = mapped_column(String(36))
     due_at: Mapped[datetime]
     gap_seconds: Mapped[int | None] = mapped_column(Integer)
+
+
+class TaskAfter(Base):
+    """A row that starts after another: the system's, read from its `task_extra_config` by arming."""
+
+    __tablename__ = "task_after"
+
+    periodic_task_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    upstream_id: Mapped[int] = mapped_column(BigInteger)
+    upstream_name: Mapped[str] = mapped_column(String(200))
+    outcome: Mapped[str] = mapped_column(String(16))
+
+
+class AfterDue(Base):
+    """A run whose end others follow."""
+
+    __tablename__ = "after_due"
+
+    run_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    create_time: Mapped[datetime]

@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any, Final
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine
@@ -28,7 +29,8 @@ from core.notifications import Ended, Event, Known, Told, compose, tell
 from core.task_config import readable_config
 from credentials import CredentialError, decrypt, encrypt, encrypt_anew
 from logger import redact
-from store import notices, notifications
+from store import audit, notices, notifications
+from store.audit import Actor, Change
 from store.database import AnyRow, autocommit, read_clock, transaction
 from store.notifications import Pending
 from trouble import Trouble
@@ -115,7 +117,10 @@ class Notifications:
 
     def _enter_alerts(self, tx: Connection) -> None:
         if not self._has_alerts and notifications.channel(tx, ALERTS) is None:
-            notifications.save_channel(tx, ALERTS, {"url_env": ALERTS, "url": None})
+            with audit.silence_triggers(tx):
+                channel_id = notifications.add_channel(tx, {"name": ALERTS, "url_env": ALERTS})
+            entered = Change(action="channel.create", subject=channel_id, after={"name": ALERTS})
+            audit.record(tx, Actor("beat", "system"), entered)
         self._has_alerts = True
 
     def _tell_alarm(self, tx: Connection, subject: str, text: str | None, now: datetime) -> None:
@@ -292,6 +297,22 @@ def address_of(channel: AnyRow, settings: Settings) -> str:
     if not url:
         raise ChannelFault(f"the environment variable {channel.url_env} is not set")
     return url
+
+
+def kinds_of(channel: AnyRow, settings: Settings) -> list[str] | None:
+    """Say of which kinds an address is, such as dingtalk or mailtos; None where it cannot be read."""
+    try:
+        parts = address_of(channel, settings).split(",")
+        schemes = {urlsplit(part.strip()).scheme for part in parts if "://" in part}  # others are of a password, say
+    except (ChannelFault, ValueError):
+        return None
+    return sorted(scheme for scheme in schemes if scheme)
+
+
+def send_test(channel: AnyRow, settings: Settings) -> None:
+    """Send a channel a message now, counted against nothing. Raises ChannelFault."""
+    text = f"A test of the channel {channel.name}. What tasks name in `notify` arrives here."
+    deliver(address_of(channel, settings), "Agent scheduler: test", text)
 
 
 def deliver(url: str, title: str, body: str, kind: str = "info") -> None:

@@ -14,15 +14,20 @@ FAILED = 2
 
 def check() -> Settings:
     """Check settings, database, schema and broker; return the settings, or end the process."""
-    try:
-        settings = get_settings()
-    except SettingsError as error:
-        fail(str(error))
+    settings = read_settings()
     for notice in settings.notices():
         logging.getLogger("config").warning(notice)
     check_database(settings)
     check_broker(settings)
     return settings
+
+
+def read_settings() -> Settings:
+    """Return the settings, or end the process where one is wrong."""
+    try:
+        return get_settings()
+    except SettingsError as error:
+        fail(str(error))
 
 
 def check_database(settings: Settings) -> None:

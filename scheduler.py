@@ -10,6 +10,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import datetime, timedelta
 from threading import Thread
 from time import monotonic, sleep
@@ -20,6 +21,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from beat.cadences import Cadences
+from beat.chains import Upstreams
 from beat.firing import BATCH, Fired, fire_due, fire_manual
 from beat.jobs import Job
 from beat.keeper import Keeper
@@ -33,7 +35,7 @@ from core.holds import Mode
 from core.lifecycle import State
 from core.task_config import AnyConfig
 from endpoints import what_is_wrong_with_target
-from store import calendar_days, holds, leases, runs, schedules
+from store import calendar_days, holds, leases, notifications, runs, schedules
 from store.database import AnyRow, autocommit, connect, in_words, is_contention, read_clock, transaction
 from store.schedules import ERROR_CHARS
 from trouble import Trouble
@@ -174,7 +176,9 @@ class DatabaseScheduler(Scheduler):
         counts["rescued"] = self.keeper.rescue()
         counts["released"] = self.keeper.release_held()
         counts["backfilled"] = self.keeper.backfill()
+        counts["followed"] = self.keeper.chains.look()
         counts["sent"] = self.publisher.publish_ready(grace=timedelta())
+        self.keeper.notifications.look()
         with autocommit(self.engine) as connection:
             counts["workers"] = len(leases.living_workers(connection))
         return counts
@@ -192,22 +196,29 @@ class DatabaseScheduler(Scheduler):
             if not rows:
                 return 0
             now = read_clock(tx)
-            armed = [self._arm_one(row, now) for row in rows]
+            upstreams = Upstreams(tx, rows)
+            around = replace(self.surroundings, check_upstream=upstreams.check)
+            armed = []
+            for row in rows:  # one by one: a row may start after one of the same batch
+                armed.append(self._arm_one(row, now, around))
+                upstreams.settle(row, armed[-1]["config_error"])
             schedules.set_armed(tx, armed)
         self.low_water = None
         _tell_broken(rows, armed)
         return len(rows)
 
-    def _arm_one(self, row: AnyRow, now: datetime) -> dict[str, Any]:
+    def _arm_one(self, row: AnyRow, now: datetime, around: Surroundings) -> dict[str, Any]:
         armed_for = row.armed_for or ""
         try:
             armed = arm(
                 row,
                 now,
-                self.surroundings,
+                around,
                 was_broken=row.config_error is not None,
                 checked_only=armed_for.startswith(f"{row.schedule_fingerprint}:"),
             )
+        except SQLAlchemyError:  # says nothing about the row
+            raise
         except Exception as error:  # an edge: a row that arming cannot handle is marked, never picked for ever
             logger.exception("row %s %r cannot be armed", row.id, row.name)
             armed = Armed(config_error=f"this row cannot be read: {error}")
@@ -314,9 +325,9 @@ class DatabaseScheduler(Scheduler):
         return min(OUTAGE_PAUSE, self.settings.poll_seconds)
 
     def _read_surroundings(self) -> None:
-        """Read the endpoints and the calendars' days that rows are judged by."""
+        """Read the endpoints, the channels and the calendars' days that rows are judged by."""
         with autocommit(self.engine) as connection:
-            known = schedules.endpoints(connection)
+            known, channels = schedules.endpoints(connection), notifications.channel_names(connection)
             skips = tuple(hold for hold in holds.in_force(connection) if hold.mode is Mode.SKIP)
             versions = calendar_days.versions(connection)
             if versions != self._calendar_versions:  # one object while nothing changed: caches hang on it
@@ -326,7 +337,9 @@ class DatabaseScheduler(Scheduler):
         def check(config: AnyConfig) -> str | None:
             return what_is_wrong_with_target(config, known, settings)
 
-        self.surroundings = Surroundings(settings.timezone, frozenset(settings.queues), self._overrides, check, skips)
+        self.surroundings = Surroundings(
+            settings.timezone, frozenset(settings.queues), self._overrides, check, skips, channels
+        )
 
 
 def _tell_broken(rows: Sequence[AnyRow], armed: Sequence[Mapping[str, Any]]) -> None:

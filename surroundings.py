@@ -1,11 +1,11 @@
-"""What rows are judged by, read from the database: the endpoints and what operators say about single days."""
+"""What rows are judged by, read from the database: endpoints, channels, what operators say about single days."""
 
 from sqlalchemy import Connection
 
 from config import Settings
 from core.arming import Surroundings
 from endpoints import what_is_wrong_with_target
-from store import calendar_days, schedules
+from store import calendar_days, notifications, schedules
 
 
 def read_surroundings(connection: Connection, settings: Settings) -> Surroundings:
@@ -16,4 +16,5 @@ def read_surroundings(connection: Connection, settings: Settings) -> Surrounding
         frozenset(settings.queues),
         calendar_days.read(connection),
         lambda config: what_is_wrong_with_target(config, known, settings),
+        channels=notifications.channel_names(connection),
     )

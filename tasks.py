@@ -11,11 +11,13 @@ from kombu import Queue
 
 from broker import Channel, Connection
 from config import FALLBACK_QUEUE, PURGE_TASK, Settings, get_settings
-from worker.consumer_watch import ConsumerWatch
 from core.task_config import DEFAULT_PRIORITY
 from logger import setup_logging as configure_logging
+from packs import pack_modules
 from store.database import autocommit, read_clock
+from store.housekeeping import purge_audit
 from store.housekeeping import purge_runs as delete_old_runs
+from worker.consumer_watch import ConsumerWatch
 from worker.runtime import current_runtime, runtime
 
 logger = logging.getLogger("tasks")
@@ -23,7 +25,7 @@ logger = logging.getLogger("tasks")
 
 def make_app(settings: Settings) -> Celery:
     """Configure Celery from the settings; nothing is connected yet."""
-    app = Celery("agent_scheduler", include=["agent_tasks", *settings.task_modules])
+    app = Celery("agent_scheduler", include=["agent_tasks", *pack_modules(settings.task_packs), *settings.task_modules])
     app.conf.update(
         broker_url=settings.broker_url,
         broker_transport="broker:Transport" if settings.broker_url.startswith(("redis://", "rediss://")) else None,
@@ -115,11 +117,16 @@ def _on_worker_shutdown(**_: Any) -> None:
 
 @celery_app.task(name=PURGE_TASK)
 def purge_runs() -> str:
-    """Delete final runs older than RUN_RETENTION_DAYS; 0 keeps all."""
+    """Delete final runs older than RUN_RETENTION_DAYS, and the audit past AUDIT_RETENTION_DAYS; 0 keeps all."""
     worker = runtime()
-    days = worker.settings.run_retention_days
-    if not days:
-        return "RUN_RETENTION_DAYS=0: nothing is deleted"
+    settings = worker.settings
     with autocommit(worker.engine) as connection:
-        before = read_clock(connection) - timedelta(days=days)
-    return f"{delete_old_runs(worker.engine, before)} runs from before {before:%Y-%m-%d} deleted"
+        now = read_clock(connection)
+    told = []
+    for days, what, delete in (
+        (settings.run_retention_days, "runs", delete_old_runs),
+        (settings.audit_retention_days, "entries of the audit", purge_audit),
+    ):
+        before = now - timedelta(days=days)
+        told.append(f"{delete(worker.engine, before)} {what} from before {before:%Y-%m-%d}" if days else f"no {what}")
+    return f"{', '.join(told)} deleted"

@@ -35,7 +35,9 @@ def main() -> int:
         access_log=settings.celery_log_level == "DEBUG",
         ws="none",
         server_header=False,
-        proxy_headers=False,  # whoever sends X-Forwarded-For would choose the address that throttles him
+        # From anybody else X-Forwarded-For would choose the address that is throttled.
+        proxy_headers=bool(settings.api_trusted_proxies),
+        forwarded_allow_ips=list(settings.api_trusted_proxies),
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     host, port = listener.getsockname()[:2]

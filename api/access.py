@@ -1,6 +1,6 @@
 """Who asks, and what a route asks of him: `caller: Operator` in a route's parameters is all it takes."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
@@ -48,10 +48,10 @@ def caller_of(request: Request) -> Caller:
     return caller
 
 
-def requires(role: Role) -> Callable[[Request], Caller]:
+def requires(role: Role) -> Callable[[Request], Awaitable[Caller]]:
     """Make the dependency of a route that only this role and those above it may use; others get 403."""
 
-    def check(request: Request) -> Caller:
+    async def check(request: Request) -> Caller:  # a plain function would take a thread of the pool each time
         caller = caller_of(request)
         if not caller.role.covers(role):
             raise HTTPException(

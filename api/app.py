@@ -1,7 +1,8 @@
 """The ASGI application: `api.app:app`, or `create_app` for settings of one's own."""
 
+import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
@@ -15,14 +16,19 @@ from starlette.responses import Response
 from api import (
     accounts,
     backfills,
+    budgets,
     bulk,
+    calendars,
     changes,
+    channels,
     documents,
+    endpoints,
     exchange,
     holds,
-    home,
+    load,
     login,
     operations,
+    phrases,
     probes,
     run_changes,
     run_stream,
@@ -32,6 +38,7 @@ from api import (
     seed_claw_workers,
     seed_trading,
     task_actions,
+    why,
 )
 from api.access import document_roles
 from api.bodies import BoundedBodies
@@ -43,6 +50,7 @@ from api.tokens import HOW_TO, PUBLIC, TokenGate
 from config import Settings, get_settings
 from logger import redact, setup_logging
 from store.database import is_contention
+from web import console
 
 MOST_ERRORS = 50
 RETRY_AFTER = {"Retry-After": "5"}
@@ -50,6 +58,8 @@ HINTS = {
     404: "Nothing is at this address; / names what there is.",
     405: "This address does not take this method; the header Allow names those it takes.",
 }
+
+ErrorHandler = Callable[[Request, Exception], Awaitable[Response]]
 
 logger = logging.getLogger("api")
 
@@ -79,9 +89,11 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.services = services
     app.add_middleware(IdempotentPosts, engine=services.engine)  # the last one added is asked first
     app.add_middleware(BoundedBodies)
-    app.add_middleware(TokenGate, identities=services.identities, throttle=services.throttle)
+    app.add_middleware(
+        TokenGate, identities=services.identities, throttle=services.throttle, error_page=console.error_page
+    )
     app.add_middleware(SecureHeaders)
-    app.include_router(home.router)
+    console.mount(app)
     app.include_router(probes.router)
     app.include_router(documents.router)
     for router in (
@@ -89,12 +101,19 @@ def create_app(settings: Settings) -> FastAPI:
         run_changes.router,
         run_stream.router,
         exchange.router,  # before the tasks: its addresses are no ids
+        phrases.router,  # likewise
         schedules.router,
         task_actions.router,
+        why.router,
         backfills.router,
         bulk.router,
+        load.router,
         changes.router,
         holds.router,
+        endpoints.router,
+        budgets.router,
+        calendars.router,
+        channels.router,
         login.router,
         accounts.router,
         operations.router,
@@ -109,8 +128,19 @@ def create_app(settings: Settings) -> FastAPI:
         document_roles(router, PUBLIC)
         app.include_router(router, dependencies=[Security(HTTPBearer(auto_error=False))])
     for error, answer in ANSWERS.items():
-        app.add_exception_handler(error, answer)
+        app.add_exception_handler(error, _for_people_too(answer))
     return app
+
+
+def _for_people_too(answer: ErrorHandler) -> ErrorHandler:
+    """Show a person who opens an address in a browser the same problem as a page."""
+
+    async def answer_or_page(request: Request, error: Exception) -> Response:
+        answered = await answer(request, error)
+        told = json.loads(bytes(answered.body))
+        return await console.error_page(request, answered.status_code, told["detail"]) or answered
+
+    return answer_or_page
 
 
 async def _refused(_: Request, error: Exception) -> Response:

@@ -33,7 +33,8 @@ class BoundedBodies:
             await _too_long(longest)(scope, receive, send)
             return
         try:
-            body = await asyncio.wait_for(_read(receive, longest), self.seconds)
+            async with asyncio.timeout(self.seconds):  # wait_for would make a task for every request
+                body = await _read(receive, longest)
         except TimeoutError:
             told = f"The body was not here within {self.seconds:g} seconds."
             await problem(408, told, headers={"Connection": "close"})(scope, receive, send)

@@ -8,20 +8,30 @@ begins with a backslash, has a backslash before it.
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from enum import StrEnum
-from itertools import islice
-from typing import Annotated, Any, Final
+from itertools import chain, islice
+from time import monotonic
+from typing import Annotated, Any, Final, TypeAlias
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.composer import Composer, ComposerError
 from ruamel.yaml.error import YAMLError
-from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+    StreamEndEvent,
+    StreamStartEvent,
+)
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
 
 from api.access import Caller, Operator
 from api.problems import Refused, documented
@@ -29,12 +39,16 @@ from api.schedules import TaskFilter, edit, editor_of, insert
 from api.services import Ours, Services
 from api.task_edit import WALL_CLOCK, Editor
 from api.task_models import NewTask
+from core.after import After
 from store import audit, tasks
 from store.audit import Change
 from store.database import AnyRow, autocommit, read_clock, transaction
 from store.tasks import EDITABLE, editable
 
 MOST_TASKS: Final = 10_000
+MOST_VALUES: Final = 20_000
+"""Of one task in a YAML file."""
+READ_SECONDS: Final = 60.0
 MOST_PROBLEMS: Final = 100
 BATCH: Final = 500
 YAML_TYPE, CSV_TYPE = "application/yaml", "text/csv"
@@ -77,29 +91,31 @@ class Imported(BaseModel):
     unchanged: int = 0
 
 
+Page: TypeAlias = Sequence[dict[str, Any]]
+
 FILE: Final = {"content": {YAML_TYPE: {"schema": {"type": "string"}}, CSV_TYPE: {"schema": {"type": "string"}}}}
 
 
 @router.get("/export", response_class=Response, responses={200: FILE | {"description": "The file"}})
 def export_tasks(ours: Ours, wanted: Annotated[Export, Query()]) -> Response:
-    """Write the selected tasks as a file, by id, at most 20,000."""
-    with autocommit(ours.engine) as connection:
-        rows = list(_rows(connection, wanted))
-    entries = [_entry(ours, row) for row in rows]
+    """Write all the selected tasks as a file, by id. An import takes 10,000 of them at a time."""
+    pages = _pages(ours, wanted)
+    first = next(pages, [])  # so that a database that is away is a 503, and no empty file
     is_yaml = wanted.format is Format.YAML
-    text = _as_yaml(entries) if is_yaml else _as_csv(entries)
+    text = _as_yaml(first, pages) if is_yaml else _as_csv(first, pages)
     name = {"Content-Disposition": f'attachment; filename="tasks.{wanted.format}"'}
-    return Response(text, media_type=YAML_TYPE if is_yaml else CSV_TYPE, headers=name)
+    return StreamingResponse(text, media_type=YAML_TYPE if is_yaml else CSV_TYPE, headers=name)
 
 
-def _rows(connection: Connection, wanted: Export) -> Iterator[AnyRow]:
-    last = 0
-    for _ in range(MOST_TASKS // BATCH):
-        found = tasks.page(connection, wanted.selection, last, BATCH)
-        yield from found
-        if len(found) < BATCH:
-            return
-        last = found[-1].id
+def _pages(ours: Services, wanted: Export) -> Iterator[Page]:
+    """Read the tasks page by page, and hold no connection while the client reads."""
+    last: int | None = 0
+    while last is not None:
+        with autocommit(ours.engine) as connection:
+            found = tasks.page(connection, wanted.selection, last, BATCH)
+        if found:
+            yield [_entry(ours, row) for row in found]
+        last = found[-1].id if len(found) == BATCH else None
 
 
 def _entry(ours: Services, row: AnyRow) -> dict[str, Any]:
@@ -110,8 +126,13 @@ def _entry(ours: Services, row: AnyRow) -> dict[str, Any]:
     return values | times
 
 
-def _as_yaml(entries: Sequence[dict[str, Any]]) -> str:
-    """Leave out what is null: a task is read by people."""
+def _as_yaml(first: Page, further: Iterator[Page]) -> Iterator[str]:
+    """Write one list, piece by piece. What is null is left out: a task is read by people."""
+    yield _yaml_of(first)
+    yield from map(_yaml_of, further)
+
+
+def _yaml_of(entries: Page) -> str:
     writer = YAML(typ="safe", pure=True)
     writer.default_flow_style = False
     writer.allow_unicode = True
@@ -121,11 +142,15 @@ def _as_yaml(entries: Sequence[dict[str, Any]]) -> str:
     return out.getvalue()
 
 
-def _as_csv(entries: Sequence[dict[str, Any]]) -> str:
+def _as_csv(first: Page, further: Iterator[Page]) -> Iterator[str]:
+    yield _csv_of([EDITABLE])
+    for entries in chain([first], further):
+        yield _csv_of([_cell(entry[name]) for name in EDITABLE] for entry in entries)
+
+
+def _csv_of(lines: Iterable[Sequence[str]]) -> str:
     out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(EDITABLE)
-    writer.writerows([[_cell(entry[name]) for name in EDITABLE] for entry in entries])
+    csv.writer(out).writerows(lines)
     return out.getvalue()
 
 
@@ -158,7 +183,7 @@ def _import(ours: Services, caller: Caller, kind: str, body: bytes, how: Import)
     if kind == CSV_TYPE:
         entries = list(islice(_read_csv(text), MOST_TASKS + 1))
     elif kind in (YAML_TYPE, "application/x-yaml", "text/yaml"):
-        entries = _read_yaml(text)
+        entries = list(islice(_read_yaml(text), MOST_TASKS + 1))
     else:
         raise HTTPException(415, f"Send the file as Content-Type {YAML_TYPE} or {CSV_TYPE}.")
     if len(entries) > MOST_TASKS:
@@ -173,6 +198,7 @@ def _store(tx: Connection, caller: Caller, editor: Editor, entries: Sequence[Any
     new: list[dict[str, Any]] = []
     changed: list[tuple[AnyRow, dict[str, Any]]] = []
     names = set[str]()
+    editor = _knowing(editor, entries)
     for number, entry in enumerate(entries, start=1):
         try:
             given = _read_task(entry)
@@ -205,6 +231,17 @@ def _store(tx: Connection, caller: Caller, editor: Editor, entries: Sequence[Any
     return done
 
 
+def _knowing(editor: Editor, entries: Sequence[Any]) -> Editor:
+    """Let tasks start after others of the same file, in any order; a circle among them is for arming to tell."""
+    names = {entry.get("name") for entry in entries if isinstance(entry, dict) and isinstance(entry.get("name"), str)}
+    check = editor.around.check_upstream
+
+    def check_upstream(row: Any, after: After) -> str | None:
+        return None if after.task in names and after.task != row.name else check(row, after)
+
+    return replace(editor, around=replace(editor.around, check_upstream=check_upstream))
+
+
 def _write(
     tx: Connection, caller: Caller, new: Sequence[dict[str, Any]], changed: Sequence[tuple[AnyRow, dict[str, Any]]]
 ) -> None:
@@ -234,26 +271,44 @@ def _read_task(entry: Any) -> NewTask:
 
 
 class _Plain(Composer):
-    """Composes without aliases: a few lines of them stand for gigabytes."""
+    """Composes without aliases, a few lines of which stand for gigabytes, and no task of thousands of values."""
+
+    values = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Compose the next node. Raises ComposerError for an alias."""
+        """Compose the next node. Raises ComposerError for an alias, and for a task that is too large."""
+        mark = self.parser.peek_event().start_mark
         if self.parser.check_event(AliasEvent):
-            mark = self.parser.peek_event().start_mark
             raise ComposerError("while reading tasks", mark, "aliases (*name) are not supported; write it out", mark)
+        self.values += 1
+        if self.values > MOST_VALUES:
+            raise ComposerError("while reading tasks", mark, f"a task has more than {MOST_VALUES:,} values", mark)
         return super().compose_node(parent, index)
 
 
-def _read_yaml(text: str) -> list[Any]:
+def _read_yaml(text: str) -> Iterator[Any]:
+    """Read task by task, so that no more of a file is ever in memory than was read. Raises Refused."""
     reader = YAML(typ="safe", pure=True)
     reader.Composer = _Plain
+    until = monotonic() + READ_SECONDS
     try:
-        found = reader.load(text)
+        constructor, parser = reader.get_constructor_parser(io.StringIO(text))
+        for expected in (StreamStartEvent, DocumentStartEvent, SequenceStartEvent):
+            if not parser.check_event(expected):
+                raise _wrong("file", "the file is no list of tasks; begin each task with '- name: …'")
+            if getattr(parser.get_event(), "tag", None) is not None:
+                raise ValueError("the list of tasks has a tag; leave it out")
+        while not parser.check_event(SequenceEndEvent):
+            if monotonic() > until:
+                raise _wrong("file", f"the file was not read within {READ_SECONDS:g} s; send fewer tasks at a time")
+            reader.composer.values = 0
+            yield constructor.construct_document(reader.composer.compose_node(None, None))
+        parser.get_event()
+        parser.get_event()
+        if not parser.check_event(StreamEndEvent):
+            raise _wrong("file", "the file holds more than one document; send them one by one")
     except (YAMLError, LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:  # odd tags
         raise _wrong("file", f"the file is no YAML that can be read: {error}") from None
-    if not isinstance(found, list):
-        raise _wrong("file", "the file is no list of tasks; begin each task with '- name: …'")
-    return found
 
 
 def _read_csv(text: str) -> Iterator[dict[str, Any]]:

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import SecretStr
 
 from config import Settings
+from core.live_text import without_secrets
 from logger import redact
 
 HIDDEN: Final = "***"
@@ -36,6 +37,10 @@ class Mask:
             for secret in self._known:
                 text = text.replace(secret, HIDDEN)
         return text
+
+    def growing(self, text: str, *, more_follows: bool) -> str:
+        """Show an answer that is still arriving, as `answer` does; an end that may begin a secret is kept back."""
+        return without_secrets(text, self._known, more_follows=more_follows)
 
     def answer_json(self, text: str | None) -> Any:
         """Show a structured answer as a value, as `answer` does; text that is no plain JSON as text."""

@@ -1,8 +1,8 @@
-"""What runs the whole: queues, workers, beats, calendars, settings in force."""
+"""What runs the whole: queues, workers, beats, settings in force."""
 
 from collections import Counter
 from collections.abc import Mapping
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
@@ -13,20 +13,20 @@ from api.access import Operator
 from api.broker_look import look_at_broker
 from api.problems import documented
 from api.readiness import tick_limit
-from api.services import Ours
-from store import audit, calendar_days, leases, operations, run_changes
+from api.services import Ours, Services
+from store import audit, leases, operations, run_changes
 from store.audit import Change
 from store.database import AnyRow, autocommit, read_clock, transaction
-from store.overview import COUNT_LIMIT
 
 DISCARDED_AT_ONCE: Final = 5000
 SHOWN: Final = 20
+MOST_COUNTED: Final = 20_000  # the queue stands in the rows, not in the index: each one counted is a row read
 
 router = APIRouter(prefix="/api/v2", tags=["operations"], responses=documented(401, 422, 503))
 
 
 class Queue(BaseModel):
-    """A queue, as the ledger has it and as the broker has it. Counts stop at 100,000."""
+    """A queue, as the ledger has it and as the broker has it. Counts stop at 20,000 of each state."""
 
     name: str
     rank: int
@@ -116,22 +116,6 @@ class Beats(BaseModel):
     items: list[Beat]
 
 
-class CalendarInUse(BaseModel):
-    """A calendar that rows name."""
-
-    name: str
-    data_ends_on: date
-    """Later days go by weekday."""
-    days_left: int
-
-
-class Calendars(BaseModel):
-    """The calendars that rows name, as a beat noted them within ten minutes."""
-
-    items: list[CalendarInUse]
-    remarks: list[str]
-
-
 class InForce(BaseModel):
     """A setting; of a secret only whether it is set, of an address no password."""
 
@@ -149,11 +133,15 @@ class SettingsInForce(BaseModel):
 @router.get("/queues")
 def list_queues(ours: Ours) -> Queues:
     """Show every queue: what waits in it, since when, and who serves it."""
+    return queues_beside(ours, look_at_broker(ours.settings).depths)
+
+
+def queues_beside(ours: Services, depths: Mapping[str, int]) -> Queues:
+    """Show every queue; `depths` is how many messages each has on the broker, where somebody has looked."""
     with autocommit(ours.engine) as connection:
         now = read_clock(connection)
-        lanes = run_changes.lanes(connection, COUNT_LIMIT)
+        lanes = run_changes.lanes(connection, MOST_COUNTED)
         living = leases.living_workers(connection)
-    depths = look_at_broker(ours.settings).depths
     serving = Counter(queue for worker in living for queue in worker.queues.split(","))
     names = dict.fromkeys((*ours.settings.queues, *sorted({lane.queue for lane in lanes})))
     return Queues(
@@ -238,17 +226,6 @@ def list_beats(ours: Ours) -> Beats:
         now, life = read_clock(connection), operations.life(connection)
     found = [Beat(**row._mapping, alive=now - row.last_tick_at < limit) for row in life.beats]
     return Beats(items=[each for each in found if now - each.last_tick_at < timedelta(days=1)])
-
-
-@router.get("/calendars")
-def list_calendars(ours: Ours) -> Calendars:
-    """Show the calendars that rows name, and until when their data reaches."""
-    with autocommit(ours.engine) as connection:
-        today = read_clock(connection).date()
-        noted = calendar_days.read_noted(connection)
-    left = sorted(noted.days_left(today).items())
-    ends = [CalendarInUse(name=name, data_ends_on=today + timedelta(days=days), days_left=days) for name, days in left]
-    return Calendars(items=ends, remarks=noted.remarks(today))
 
 
 @router.get("/settings")

@@ -7,6 +7,8 @@ from typing import Any, Final
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
+from core.refused import Refused as Refused
+
 MEDIA_TYPE: Final = "application/problem+json"
 
 
@@ -20,14 +22,6 @@ class Problem(BaseModel):
     status: int
     detail: str
     errors: list[dict[str, str]] | None = None
-
-
-class Refused(Exception):
-    """An edit that cannot be made; each problem has its field and a message that says what to write instead."""
-
-    def __init__(self, problems: list[dict[str, str]]) -> None:
-        super().__init__("; ".join(problem["message"] for problem in problems))
-        self.problems = problems
 
 
 def problem(

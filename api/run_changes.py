@@ -2,7 +2,7 @@
 
 import logging
 from datetime import timedelta
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, HTTPException, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,19 +10,21 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from api.access import Operator
-from api.problems import documented
+from api.problems import Refused, documented
 from api.run_models import Run, shown
 from api.run_query import RUN_ID, QueueName, RunFilter
 from api.runs import PATH, no_such_run
+from api.schedules import editor_of
 from api.services import Ours, Services
 from broker import sendable
 from core.lifecycle import FINAL, State
 from store import audit, overview, run_changes, run_search, schedules
-from store.audit import Change
+from store.audit import Change, as_text
 from store.database import AnyRow, autocommit, read_clock, transaction
 from store.runs import new_run_id
 
 MOST_AT_ONCE: Final = 1000
+SOME_TIME: Final = "0 0 1 1 *"  # what is judged is what is to be done; when, is now
 MOST_PIECES: Final = 100  # of the ledger, 10,000 runs each, that one request looks through
 
 logger = logging.getLogger("api")
@@ -39,6 +41,15 @@ class Because(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     reason: Reason = None
+
+
+class Again(Because):
+    """How a run is repeated."""
+
+    overrides: Annotated[
+        dict[str, Any] | None,
+        Field(description='keys of its config that are otherwise this once, as {"message": "…"}; *** stays hidden'),
+    ] = None
 
 
 class Lane(BaseModel):
@@ -138,22 +149,27 @@ def _show_cancelled(ours: Services, row: AnyRow) -> None:
 
 
 @router.post("/{run_id}/retry", status_code=201, responses=documented(404, 409))
-def retry_run(ours: Ours, caller: Operator, response: Response, run_id: Id, why: Because | None = None) -> Run:
-    """Repeat a run that has ended, with its original input, as a new run; `retry_of` names this one."""
-    made = retry(ours, caller, run_id, why.reason if why else None)
+def retry_run(ours: Ours, caller: Operator, response: Response, run_id: Id, how: Again | None = None) -> Run:
+    """Repeat a run that has ended, with its input or an edited one, as a new run; `retry_of` names this one."""
+    how = how or Again()
+    made = retry(ours, caller, run_id, how.reason, how.overrides)
     response.headers["Location"] = f"{PATH}/{made.id}"
     return made
 
 
-def retry(ours: Services, caller: Operator, run_id: str, reason: str | None) -> Run:
-    """Repeat a run, as every API does. Raises HTTPException 404, 409."""
+def retry(
+    ours: Services, caller: Operator, run_id: str, reason: str | None, overrides: dict[str, Any] | None = None
+) -> Run:
+    """Repeat a run, as every API does. Raises HTTPException 404, 409; Refused where it would not run as edited."""
     with transaction(ours.engine) as tx:
-        row = _locked(tx, run_id)
+        row, now = _locked(tx, run_id), read_clock(tx)
         _check_queue(ours, row.queue, 409)
-        new = run_changes.repeat(tx, run_id, read_clock(tx))
+        config = _edited(ours, tx, row, overrides) if overrides else None
+        new = run_changes.repeat(tx, run_id, now, config)
         if new is None:
             raise HTTPException(409, f"The run is {row.state} and goes on by itself; cancel it first, or wait.")
-        change = Change(action="run.retry", subject=new, after={"retry_of": run_id}, note=reason)
+        after = {"retry_of": run_id, **(ours.mask.config(as_text(overrides)) if overrides else {})}
+        change = Change(action="run.retry", subject=new, after=after, note=reason)
         audit.record(tx, caller.actor, change)
         made = run_changes.lock(tx, new)
     if made is not None:
@@ -189,6 +205,17 @@ def _locked(tx: Connection, run_id: str) -> AnyRow:
     if row is None:
         raise no_such_run(run_id)
     return row
+
+
+def _edited(ours: Services, tx: Connection, row: AnyRow, overrides: dict[str, Any]) -> str:
+    """Write the config that comes out, judged as a task's is. Raises Refused."""
+    if lanes := {"queue", "priority"} & overrides.keys():
+        told = f"the lane is the run's own: take {' and '.join(sorted(lanes))} out, and PATCH the new run"
+        raise Refused([{"field": "overrides", "message": told}])
+    editor = editor_of(ours, tx)
+    config = editor.config_with(overrides, row.config)
+    editor.check({"crontab": SOME_TIME, "name": row.task_name, "task_extra_config": config}, None, read_clock(tx))
+    return config
 
 
 def _check_queue(ours: Services, queue: str, status: int) -> None:

@@ -32,6 +32,8 @@ class Run(BaseModel):
     priority: int
     attempt: int
     retry_of: str | None
+    after_run: str | None
+    """The run whose end started this one."""
     worker: str | None
     queued_at: Moment
     started_at: Moment
@@ -103,7 +105,7 @@ def timeline(row: AnyRow) -> list[Step]:
     """Tell what happened when, as far as the ledger has it, in the order of time."""
     by = f" by {row.worker}" if row.worker else ""
     told = [
-        (created_at(row.id), f"created ({row.origin})"),
+        (created_at(row.id), f"created ({row.origin}{f' run {row.after_run}' if row.after_run else ''})"),
         (row.scheduled_for, "due"),
         (row.ready_at, "ready for its next attempt" if row.state == "RETRY" else "ready"),
         (row.queued_at, "put on the broker"),

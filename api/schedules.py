@@ -145,7 +145,7 @@ def _switch(
 
 def editor_of(ours: Services, connection: Connection) -> Editor:
     """Read what rows are judged by now."""
-    return Editor(read_surroundings(connection, ours.settings), ours.mask)
+    return Editor(read_surroundings(connection, ours.settings), ours.mask).on(connection)
 
 
 def insert(tx: Connection, values: dict[str, Any], caller: Caller) -> AnyRow:

@@ -9,8 +9,20 @@ from core.task_config import CeleryConfig, readable_config
 from store.database import AnyRow
 from store.runs import R
 
-#: What a list reads of an answer, which may be megabytes long: its beginning, 4,096 characters.
-SHORT_RESULT: Final = func.substr(R.result, 1, 4096).label("result")
+LISTED_CHARS: Final = 4096
+CUT: Final = "… (cut; ask for this run alone)"
+#: What a list reads of an answer, which may be megabytes long: its beginning, and whether there is more.
+SHORT_RESULT: Final = func.substr(R.result, 1, LISTED_CHARS + 1).label("result")
+SHORT_DATA: Final = func.substr(R.result_data, 1, LISTED_CHARS + 1).label("result_data")
+
+
+def listed_answer(row: AnyRow, mask: Mask) -> Any:
+    """Show an answer as `answer_of` does; of a longer one the beginning as text, with a mark that says so."""
+    is_value = isinstance(readable_config(row.config), CeleryConfig)
+    text = row.result_data if is_value else row.result
+    if isinstance(text, str) and len(text) > LISTED_CHARS:
+        return f"{mask.answer(text[:LISTED_CHARS])}{CUT}"
+    return answer_of(row, mask)
 
 
 def answer_of(row: AnyRow, mask: Mask) -> Any:

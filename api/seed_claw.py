@@ -17,7 +17,7 @@ from api.registered import by_ending, start
 from api.run_models import Moment
 from api.run_query import RUN_ID
 from api.runs import existing, seconds_of
-from api.seed_answers import SHORT_RESULT, answer_of
+from api.seed_answers import SHORT_DATA, SHORT_RESULT, answer_of, listed_answer
 from api.services import Ours, Services
 from api.supervision import node_of
 from core.celery_states import CeleryWord, in_celery_words, states_of
@@ -29,7 +29,7 @@ from store.runs import R
 
 AI_PRIORITY: Final = 8
 GENERATE: Final = "ai_tasks.generate_ai_response"
-LISTED: Final = (R.id, R.task_name, R.state, R.finished_at, SHORT_RESULT, R.result_data, R.config, R.error)
+LISTED: Final = (R.id, R.task_name, R.state, R.finished_at, SHORT_RESULT, SHORT_DATA, R.config, R.error)
 
 PATH: Final = "/api/v1/tasks"
 TAG: Final = "CLAW tasks"
@@ -171,7 +171,7 @@ def _listed(ours: Services, row: AnyRow) -> Listed:
         task_name=row.task_name,
         status=in_celery_words(row.state),
         date_done=row.finished_at,
-        result=answer_of(row, ours.mask),
+        result=listed_answer(row, ours.mask),
         error=ours.mask.prose(row.error),
     )
 

@@ -52,10 +52,15 @@ def shut_down_workers(ours: Ours, caller: Admin, worker_name: WorkerName = None)
     with autocommit(ours.engine) as connection:
         living = _named(connection, worker_name)
     try:
-        supervisor, programs = _programs(ours, worker_name)
-        supervisor.stop(list(programs.values()))
-    except (NotSupervised, HTTPException):
+        supervisor = Supervisor()
+        programs = supervised(living, supervisor.workers())
+    except NotSupervised:  # none is here, so none starts them again
         programs = {}
+    if programs:  # told otherwise to end, they would be started again at once
+        try:
+            supervisor.stop(list(programs.values()))
+        except NotSupervised as error:
+            raise HTTPException(409, f"{error}; no worker was told to stop by the broker") from error
     others = [node_of(name) for name in living if name not in programs]
     if others:
         try:

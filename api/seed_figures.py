@@ -15,6 +15,12 @@ from store.database import autocommit, read_clock
 from store.seed_figures import TaskFigures
 
 REMEMBERED_SECONDS: Final = 15.0
+SUMMED_SECONDS: Final = 1.5  # for a day, and for the rest of its week
+#: The seed's words for the tasks of its modules.
+WORDS: Final = {
+    "data_tasks": "data_sync", "analysis_tasks": "analysis", "maintenance_tasks": "maintenance",
+    "report_tasks": "reports",
+}  # fmt: skip
 
 
 class Tally(BaseModel):
@@ -51,7 +57,14 @@ def remembered_metrics(engine: Engine, zone: str) -> Remembered[Metrics]:
             local = read_clock(connection).astimezone(ZoneInfo(zone))
             midnight = datetime.combine(local.date(), time.min, ZoneInfo(zone))
             monday = midnight - timedelta(days=midnight.weekday())
-            today, week = (seed_figures.since(connection, start.astimezone(UTC)) for start in (midnight, monday))
+            today, earlier = (
+                seed_figures.between(connection, since, until, tuple(WORDS), seconds=SUMMED_SECONDS)
+                for since, until in (
+                    (midnight.astimezone(UTC), None),
+                    (monday.astimezone(UTC), midnight.astimezone(UTC)),
+                )
+            )
+        week = today + earlier
         kinds = _by_kind(week)
         return Metrics(
             today=_tally(today),
@@ -68,12 +81,9 @@ def remembered_metrics(engine: Engine, zone: str) -> Remembered[Metrics]:
 
 def _by_kind(figures: Sequence[TaskFigures]) -> Mapping[str, Sequence[TaskFigures]]:
     """Group by the seed's words where a task belongs to one of its modules, else by queue."""
-    words = {"data_tasks": "data_sync", "analysis_tasks": "analysis", "maintenance_tasks": "maintenance"}
-    words["report_tasks"] = "reports"
     kinds: dict[str, list[TaskFigures]] = {}
     for each in figures:
-        module = next((part for part in each.task_name.split(".") if part in words), None)
-        kinds.setdefault(words[module] if module else each.queue, []).append(each)
+        kinds.setdefault(WORDS[each.module] if each.module else each.queue, []).append(each)
     return kinds
 
 

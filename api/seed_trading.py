@@ -18,7 +18,7 @@ from api.registered import by_ending, by_name, start
 from api.run_models import Moment
 from api.run_query import RUN_ID
 from api.runs import existing, seconds_of
-from api.seed_answers import SHORT_RESULT, answer_of
+from api.seed_answers import SHORT_DATA, SHORT_RESULT, answer_of, listed_answer
 from api.seed_figures import Metrics
 from api.services import Ours, Services
 from config import RUN_TASKS
@@ -31,7 +31,7 @@ from store.runs import R
 
 COUNTED: Final = 100_000
 HISTORY: Final = (
-    R.id, R.task_name, R.state, R.started_at, R.finished_at, SHORT_RESULT, R.result_data, R.config, R.error,
+    R.id, R.task_name, R.state, R.started_at, R.finished_at, SHORT_RESULT, SHORT_DATA, R.config, R.error,
 )  # fmt: skip
 
 T = TypeVar("T")
@@ -238,7 +238,7 @@ def _past(ours: Services, row: AnyRow) -> Past:
         started_at=row.started_at,
         completed_at=row.finished_at,
         duration=seconds_of(row),
-        result=answer_of(row, ours.mask),
+        result=listed_answer(row, ours.mask),
     )
 
 

@@ -11,6 +11,7 @@ from api.identities import Identities, parse_tokens
 from api.masking import Mask
 from api.readiness import Readiness
 from api.remembered import Remembered
+from api.run_live import LiveRuns
 from api.run_watch import RunWatch
 from api.seed_figures import Metrics, remembered_counts, remembered_metrics
 from api.throttle import Throttle
@@ -20,6 +21,7 @@ from core.lifecycle import State
 from store.overview import connect_bounded
 from submission import Submitter
 from tasks import celery_app
+from worker.limits import redis_address
 
 REQUEST_SECONDS = 5
 PROBE_SECONDS = 4
@@ -38,6 +40,7 @@ class Services:
     identities: Identities
     throttle: Throttle
     watch: RunWatch
+    live: LiveRuns
     submitter: Submitter
     trading_metrics: Remembered[Metrics]
     state_counts: Remembered[dict[State, int]]
@@ -60,23 +63,25 @@ def build_services(settings: Settings) -> Services:
     engine = connect_bounded(settings.database_url, pool_size=10, seconds=REQUEST_SECONDS)
     probe_engine = connect_bounded(settings.database_url, pool_size=2, seconds=PROBE_SECONDS)
     readiness = Readiness(settings, probe_engine)
+    mask, watch = Mask(settings), RunWatch(probe_engine)
     return Services(
         engine=engine,
         probe_engine=probe_engine,
-        mask=Mask(settings),
+        mask=mask,
         readiness=readiness,
         exposition=Exposition(settings, probe_engine, readiness.broker),
         settings=settings,
         identities=Identities(grants, engine),
         throttle=Throttle(),
-        watch=RunWatch(probe_engine),
+        watch=watch,
+        live=LiveRuns(redis_address(settings), watch, mask),
         submitter=Submitter(engine, Sender(celery_app), settings.queues),
         trading_metrics=remembered_metrics(engine, settings.timezone),
         state_counts=remembered_counts(engine),
     )
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:  # a plain function would take a thread of the pool each time
     services: Services = request.app.state.services
     return services
 

@@ -1,5 +1,6 @@
 """What one does with a task beside editing it: run it now, and see when it will run."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from threading import BoundedSemaphore
 from time import monotonic
@@ -14,7 +15,7 @@ from api.problems import Refused, documented
 from api.schedules import PATH, Id, editor_of
 from api.services import Ours
 from api.task_models import Schedule
-from core.arming import Surroundings
+from core.arming import Surroundings, upstream_of
 from core.cadence import MICROSECOND
 from core.legacy.rows import as_row
 from core.lifecycle import Origin, State
@@ -141,7 +142,7 @@ def preview_task(ours: Ours, task_id: Id, page: Annotated[PreviewPage, Query()])
         row = tasks.read(connection, task_id)
         if row is None:
             raise HTTPException(404, f"No task has the id {task_id}; GET {PATH} lists them.")
-        around, now = editor_of(ours, connection).around, read_clock(connection)
+        around, now = _asked_now(editor_of(ours, connection).around, row), read_clock(connection)
     columns = dict(row._mapping)
     if row.needs_arming or page.since is not None:  # next_run_at belongs to the columns before, or to now
         columns["next_run_at"] = None
@@ -156,12 +157,20 @@ def preview_draft(ours: Ours, _: Viewer, given: Draft) -> Preview:
         if given.task_id is not None and old is None:
             raise HTTPException(404, f"No task has the id {given.task_id}; GET {PATH} lists them.")
         editor, now = editor_of(ours, connection), read_clock(connection)
+        around = editor.around if old is None else _asked_now(editor.around, old)
     values = editor.columns(given, old)
     base = dict(old._mapping) if old is not None else {"id": 0, "enabled": 1, "task_extra_config": NO_WORK}
-    found = previewed({**base, **values, "next_run_at": None}, editor.around, given.since, now, given.count)
+    found = previewed({**base, **values, "next_run_at": None}, around, given.since, now, given.count)
     if old is None and given.jitter_seconds:
         found.notes.append("the delays of jitter_seconds depend on the task's id, so a draft's are an example")
     return found
+
+
+def _asked_now(around: Surroundings, row: Any) -> Surroundings:
+    """Ask while there is a connection what is wrong with the row that a row starts after: a preview holds none."""
+    after = upstream_of(row)
+    wrong = None if after is None else around.check_upstream(row, after)
+    return replace(around, check_upstream=lambda _row, _after: wrong)
 
 
 def previewed(

@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
 from typing import Any, Final
 from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
 
 from api.masking import HIDDEN, Mask
 from api.problems import Refused
@@ -16,6 +19,7 @@ from core.legacy.repeat_fields import RepeatError, columns_of
 from core.legacy.rows import as_row
 from core.strict_json import JSONError, read_object
 from core.zones import zone_names
+from store import chains
 from store.audit import as_text
 from store.database import AnyRow
 from store.tasks import EDITABLE
@@ -29,6 +33,10 @@ class Editor:
 
     around: Surroundings
     mask: Mask
+
+    def on(self, connection: Connection) -> "Editor":
+        """Judge by what this connection sees, also the rows that a row starts after; good while it is open."""
+        return replace(self, around=replace(self.around, check_upstream=partial(chains.what_is_wrong, connection)))
 
     def columns(self, given: Schedule, old: AnyRow | None = None) -> dict[str, Any]:
         """Say a change in columns; only those that it names. Raises Refused."""

@@ -3,12 +3,12 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from time import monotonic
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from sqlalchemy import Connection
 
@@ -37,6 +37,10 @@ class Fired:
     rows: int = 0
     new_runs: Sequence[NewRun] = ()
     low_water: datetime | None = None
+
+
+Commit: TypeAlias = Callable[[Callable[[Connection], Fired]], Fired]
+"""Runs a step in one transaction, again after a deadlock, and hands its runs over once they are committed."""
 
 
 class _About(NamedTuple):
@@ -71,14 +75,14 @@ def fire_due(
     rows = schedules.take_due(tx, now, since, BATCH)
     if not rows:
         return Fired(low_water=now)  # what is due is in other hands: the next search need not pass over it at once
-    rules, skipping = cadences.of(tx, rows, around), _skipping(tx, rows, around)
-    active, held = _occupied(tx, rows)
+    rules, skipped = cadences.of(tx, rows, around), skipping(tx, rows, around)
+    active, held = occupied(tx, rows)
     batch, begin = _Batch(), monotonic()
     taken = 0
     while taken < len(rows) and monotonic() - begin < PLAN_SECONDS:
         row = rows[taken]
         task = row.id
-        about = _About(rules.get(task), active[task], held[task], skipping.get(task))
+        about = _About(rules.get(task), active[task], held[task], skipped.get(task))
         _plan_one(row, about, now, around, skip_before, batch)
         taken += 1
     refused: Refused = []
@@ -86,8 +90,8 @@ def fire_due(
     doubled = len(batch.new_runs) - len(inserted) - len(refused)
     if doubled:
         logger.warning("%d moments had a run already: not run twice", doubled)
-    _explain(tx, refused, now)
-    _cancel_others(tx, batch.planned, inserted)
+    explain(tx, refused, now)
+    cancel_others(tx, batch.planned, inserted)
     _move_on(tx, batch.planned, inserted, now)
     schedules.set_armed(tx, batch.broken)
     # What this pass leaves owed is due at once, and must not be below the next search.
@@ -107,13 +111,13 @@ def fire_manual(tx: Connection, around: Surroundings) -> Fired:
     now = read_clock(tx)
     refused: Refused = []
     inserted = runs.insert_runs(tx, [_manual_run(row, now, around) for row in rows], refused)  # an error may be long
-    _explain(tx, refused, now)
+    explain(tx, refused, now)
     started = [run.periodic_task_id for run in inserted if run.state is State.PENDING]
     schedules.clear_run_now(tx, [row.id for row in rows], started, now)
     return Fired(len(rows), inserted)
 
 
-def _explain(tx: Connection, refused: Refused, now: datetime) -> None:
+def explain(tx: Connection, refused: Refused, now: datetime) -> None:
     """Enter each moment whose run the table cannot take as SKIPPED: one such row must not stop its neighbours for ever.
 
     Raises what the database raises where it takes that neither.
@@ -136,7 +140,7 @@ def _explain(tx: Connection, refused: Refused, now: datetime) -> None:
         runs.insert_runs(tx, [plain])
 
 
-def _occupied(tx: Connection, rows: Sequence[AnyRow]) -> tuple[Counter[int], Counter[int]]:
+def occupied(tx: Connection, rows: Sequence[AnyRow]) -> tuple[Counter[int], Counter[int]]:
     """Count the active and the held runs of the rows whose overlap policy asks."""
     active: Counter[int] = Counter()
     held: Counter[int] = Counter()
@@ -146,7 +150,7 @@ def _occupied(tx: Connection, rows: Sequence[AnyRow]) -> tuple[Counter[int], Cou
     return active, held
 
 
-def _skipping(tx: Connection, rows: Sequence[AnyRow], around: Surroundings) -> dict[int, Hold]:
+def skipping(tx: Connection, rows: Sequence[AnyRow], around: Surroundings) -> dict[int, Hold]:
     """Find the rows that a hold skips. Without one this costs nothing."""
     if not around.skips:
         return {}
@@ -186,7 +190,7 @@ def _plan_one(
     batch.new_runs += runs_of(row, (config.queue, config.priority), owed, now)
 
 
-def _cancel_others(tx: Connection, planned: Sequence[tuple[AnyRow, Plan]], inserted: Sequence[NewRun]) -> None:
+def cancel_others(tx: Connection, planned: Sequence[tuple[AnyRow, Plan]], inserted: Sequence[NewRun]) -> None:
     """Apply overlap=cancel_other, now that the newer runs stand: a moment that had its run already cancels nothing."""
     replacing = {run.periodic_task_id: run.id for run in inserted if run.state is State.PENDING}
     ending = [row.id for row, owed in planned if owed.cancel_active and row.id in replacing]

@@ -5,13 +5,15 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from time import monotonic
-from typing import Final, TypeAlias
+from typing import Final
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from beat.backfill import go_on
-from beat.firing import Fired, order_of
+from beat.chains import LOOK_SECONDS as FOLLOW_SECONDS
+from beat.chains import WATCH_SECONDS, Chains
+from beat.firing import Commit, Fired, order_of
 from beat.jobs import Work
 from beat.lookout import Lookout
 from beat.rearm import Rearming
@@ -38,8 +40,6 @@ PURGE_TIMEOUT: Final = timedelta(minutes=30)
 FROZEN_SECONDS: Final = 5.0
 STUCK_SECONDS: Final = 10.0  # a tick that does not end for so long: this beat does not call itself alive
 
-Commit: TypeAlias = Callable[[Callable[[Connection], Fired]], Fired]
-
 
 class Keeper:
     """Keeps the ledger in order: `work` names the jobs, and each part can be called by itself."""
@@ -53,6 +53,7 @@ class Keeper:
         self.lookout = Lookout(engine)
         self.rearming = Rearming(engine, settings.timezone)
         self.notifications = Notifications(engine, settings)
+        self.chains = Chains(engine, commit, around)
         self._commit = commit
         self._around = around
         self._next_release = 0.0
@@ -65,6 +66,8 @@ class Keeper:
             ("keeping the ledger", LEDGER_SECONDS, self.keep),
             ("held runs", HELD_SECONDS, self.release_rested),
             ("backfill", BACKFILL_SECONDS, self.backfill),
+            ("rows after others", FOLLOW_SECONDS, self.chains.look),
+            ("who follows whom", WATCH_SECONDS, self.chains.check_again),
             ("rearming", REARM_SECONDS, self.rearming.look),
             ("retention", RETENTION_SECONDS, self.order_purge),
             ("notifications", NOTIFY_SECONDS, self.notifications.look),
@@ -138,13 +141,18 @@ class Keeper:
         return made
 
     def order_purge(self) -> None:
-        """Where the ledger holds more than RUN_RETENTION_DAYS, enter a run that deletes it, once in `PURGE_EVERY`."""
-        if self.settings.run_retention_days:
+        """Where runs or entries of the audit are past their time, enter a run that deletes them, once an hour."""
+        if self.settings.run_retention_days or self.settings.audit_retention_days:
             self._commit(self._purge_run)
 
     def _purge_run(self, tx: Connection) -> Fired:
         now = read_clock(tx)
-        before = now - timedelta(days=self.settings.run_retention_days)
-        if not housekeeping.has_runs_before(tx, before) or not leases.take_turn(tx, PURGE_TASK, PURGE_EVERY):
+        runs_for, audit_for = (
+            timedelta(days=days) for days in (self.settings.run_retention_days, self.settings.audit_retention_days)
+        )
+        is_due = (runs_for and housekeeping.has_runs_before(tx, now - runs_for)) or (
+            audit_for and housekeeping.has_audit_before(tx, now - audit_for)
+        )
+        if not is_due or not leases.take_turn(tx, PURGE_TASK, PURGE_EVERY):
             return Fired()
         return Fired(1, runs.insert_runs(tx, [order_of(PURGE_TASK, "system", PURGE_TIMEOUT, now)]))

@@ -13,16 +13,17 @@ from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
+from core.after import After
 from core.cadence import MICROSECOND, Bounded, Cadence, CadenceError, Interval, Jittered, Once, parse_crontab
 from core.calendars import NO_OVERRIDES, Calendar, Overrides, ends_soon, load, past_the_data
 from core.clock_change import DstPolicy, is_in_gap, moment_at
-from core.hints import hints_of, joined
+from core.hints import channel_hint, hints_of, joined
 from core.holds import Hold
 from core.on_calendar import Roll, on_calendar
 from core.planning import CatchUp, Overlap, Policy
 from core.recurrence import parse_rrule
 from core.strict_json import storable
-from core.task_config import AnyConfig, ConfigError, parse_task_config
+from core.task_config import AnyConfig, ConfigError, parse_task_config, readable_config
 from core.zones import zone_hint, zone_names
 
 KINDS = ("crontab", "interval_seconds", "rrule", "run_at")
@@ -49,6 +50,10 @@ class Surroundings:
     """Says what is wrong with the endpoint or host a row names."""
     skips: tuple[Hold, ...] = ()
     """Holds under which due moments are skipped."""
+    channels: frozenset[str] | None = None
+    """The channels that there are; None: nobody has looked."""
+    check_upstream: Callable[[Any, After], str | None] = field(default=lambda _row, _after: None)
+    """Says what is wrong with the row that a row starts after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +76,13 @@ def arm(row: Any, now: datetime, around: Surroundings, *, was_broken: bool, chec
         return Armed(config_error="; ".join(problems))
     if not row.enabled:
         return Armed()
+    if (after := upstream_of(row)) is not None:
+        is_over = row.max_runs is not None and row.run_count >= row.max_runs
+        return Armed(hint=f"finished: max_runs={row.max_runs} is reached" if is_over else str(after))
     next_run_at = row.next_run_at if isinstance(row.next_run_at, datetime) else None
     cadence = cadence_of(row, around.zone, around.overrides)
     if checked_only and not was_broken and next_run_at is not None:
-        return Armed(next_run_at=next_run_at, hint=_hint(row, cadence, next_run_at, now, around.overrides))
+        return Armed(next_run_at=next_run_at, hint=_hint(row, cadence, next_run_at, now, around))
     if row.max_runs is not None and row.run_count >= row.max_runs:
         return Armed(hint=f"finished: max_runs={row.max_runs} is reached")
     since = now if next_run_at is None or next_run_at > now else max(next_run_at, EPOCH) - MICROSECOND
@@ -83,16 +91,17 @@ def arm(row: Any, now: datetime, around: Surroundings, *, was_broken: bool, chec
         found = cadence.latest(now)  # armed though past: catch-up decides what it owes
     if found is None:
         return Armed(hint="finished: no further moment within its bounds")
-    return Armed(next_run_at=found, hint=_hint(row, cadence, found, now, around.overrides))
+    return Armed(next_run_at=found, hint=_hint(row, cadence, found, now, around))
 
 
-def _hint(row: Any, cadence: Cadence, moment: datetime, now: datetime, overrides: Overrides) -> str | None:
-    """Warn of the end of a calendar's data first: the lookout must find these words, whatever had to be cut."""
+def _hint(row: Any, cadence: Cadence, moment: datetime, now: datetime, around: Surroundings) -> str | None:
+    """Warn of the end of a calendar's data and of channels first: those words are looked for, whatever is cut."""
     ending = None
-    if (calendar := _calendar(row, overrides)) is not None:
+    if (calendar := _calendar(row, around.overrides)) is not None:
         is_near = ends_soon(calendar.known_until, now.date())
         ending = past_the_data(calendar, date.max if is_near else moment.date())
-    return joined([*([ending] if ending else []), *hints_of(row, cadence, policy_of(row), moment)])
+    deaf = channel_hint(parse_task_config(row.task_extra_config).notify, around.channels)
+    return joined([*filter(None, (ending, deaf)), *hints_of(row, cadence, policy_of(row), moment)])
 
 
 def what_is_wrong(row: Any, around: Surroundings) -> list[str]:
@@ -118,13 +127,22 @@ def what_is_wrong(row: Any, around: Surroundings) -> list[str]:
     check(_choice, "calendar_roll", Roll)
     check(_whole, "jitter_seconds", 0, MAX_INTERVAL)
     check(_calendar, around.overrides)
-    check(cadence_of, around.zone, around.overrides)
+    if (after := upstream_of(row)) is None:
+        check(cadence_of, around.zone, around.overrides)
+    else:
+        check(_follows, after, around)
     check(_choice, "catch_up", CatchUp)
     check(_choice, "overlap", Overlap)
     check(_whole, "catch_up_window_seconds", 0, MAX_INTERVAL)
     check(policy_of)
     check(_runnable, around)
     return list(problems)
+
+
+def upstream_of(row: Any) -> After | None:
+    """Say which row a row starts after; None for one with moments of its own, or with a config nobody can read."""
+    config = readable_config(row.task_extra_config) if isinstance(row.task_extra_config, str) else None
+    return None if config is None else config.after
 
 
 class When(NamedTuple):
@@ -173,7 +191,9 @@ def _cadence(default_zone: str, overrides: Overrides, *columns: Any) -> Cadence:
             bounded = Bounded(inner, start, end) if start or end else inner
             spread = _whole(row, "jitter_seconds", 0, MAX_INTERVAL)
             return Jittered(bounded, timedelta(seconds=spread), str(row.id)) if spread else bounded
-    raise CadenceError("no schedule: set one of crontab, interval_seconds, rrule or run_at")
+    raise CadenceError(
+        "no schedule: set one of crontab, interval_seconds, rrule or run_at, or after in task_extra_config"
+    )
 
 
 def policy_of(row: Any) -> Policy:
@@ -242,6 +262,19 @@ RULES: dict[str, Callable[[Any, str], Cadence]] = {
     "rrule": _rrule,
     "run_at": _once,
 }
+
+
+def _follows(row: Any, after: After, around: Surroundings) -> None:
+    """Refuse moments for a row that has none of its own, and a row to follow that cannot be followed."""
+    given = [column for column in (*KINDS, "start_time", "end_time", "calendar") if getattr(row, column) is not None]
+    given += ["jitter_seconds"] if row.jitter_seconds else []
+    if given:
+        raise CadenceError(
+            f"{' and '.join(given)} and after in task_extra_config are both set; a row starts at moments or after "
+            "another: keep one of the two"
+        )
+    if wrong := around.check_upstream(row, after):
+        raise ConfigError(wrong)
 
 
 def _one_kind(row: Any) -> None:

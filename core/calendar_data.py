@@ -129,6 +129,11 @@ def exchange_names() -> frozenset[str]:
     return frozenset(item.name[:-5].replace("-", "/") for item in _folder().iterdir() if item.name[0] != "_")
 
 
+def calendar_names() -> list[str]:
+    """Name every exchange and country; parts of countries, such as DE-BY, are known beside them."""
+    return sorted({*exchange_names(), *_countries(), CHINA})
+
+
 def _folder() -> Any:
     return files("core").joinpath("exchanges")
 

@@ -5,8 +5,9 @@ last, after BESIDE; the lookout writes that, arming drops it, and firing leaves 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final
@@ -17,6 +18,8 @@ from core.task_config import parse_task_config
 
 HINT_CHARS: Final = 500
 BESIDE: Final = "beside other rows: "
+DEAF: Final = "notify names no channel: "
+SHOWN_NAMES: Final = 3
 GAPS_LOOKED_AT: Final = 3  # each costs a question to the cadence, and arming asks for every row with such a policy
 
 CROWD: Final = 100
@@ -67,6 +70,18 @@ def _smallest_gap(cadence: Cadence, moment: datetime) -> timedelta | None:
         moments.append(following)
         following = rule.after(following) if len(moments) < GAPS_LOOKED_AT else None
     return min((later - earlier for earlier, later in pairwise(moments)), default=None)
+
+
+def channel_hint(notify: Mapping[Any, Sequence[str]] | None, known: frozenset[str] | None) -> str | None:
+    """Say which channels a row names that there are not: its runs go on, and nobody hears of them."""
+    if not notify or known is None:
+        return None
+    missing = sorted({name for names in notify.values() for name in names} - known)
+    if not missing:
+        return None
+    near = get_close_matches(missing[0], sorted(known), 1, 0.6)
+    mend = f"did you mean {near[0]!r}?" if near else "add it: python -m scripts.channels add NAME"
+    return f"{DEAF}{', '.join(map(repr, missing[:SHOWN_NAMES]))}; {mend}"
 
 
 @lru_cache(maxsize=8192)

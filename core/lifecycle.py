@@ -28,6 +28,7 @@ class Origin(StrEnum):
     MANUAL = "manual"
     API = "api"
     BACKFILL = "backfill"
+    AFTER = "after"  #: the end of another row's run
 
 
 FINAL = frozenset({State.SUCCESS, State.FAILURE, State.REVOKED, State.SKIPPED, State.REQUIRES_ACTION})

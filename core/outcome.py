@@ -5,7 +5,7 @@ AgentResult(status)       every answer that is one
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
@@ -81,6 +81,8 @@ class AgentRequest:
     inputs: Mapping[str, Any] = field(default_factory=dict)
     user: str = "system"
     conversation_id: str | None = None
+    history: Sequence[tuple[str, str]] = ()
+    """What was said before, oldest first, as (role, text); for models, which keep no conversations themselves."""
     method: str = "POST"
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Any = None

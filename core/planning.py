@@ -92,15 +92,40 @@ def plan(due_at: datetime, now: datetime, cadence: Cadence, policy: Policy, *, a
     else:
         owed, skipped = _catch_up(due_at, now, cadence, policy)
     fire, hold, overlapped, cancel = _overlap(owed, policy.overlap, active, held)
-    left = policy.runs_left
-    if left is not None and left <= len(fire) + len(hold):
-        fire, hold = fire[:left], hold[: max(left - len(fire), 0)]
-        overlapped = tuple(skip for skip in overlapped if skip.last < (*fire, *hold)[-1])
-        return Plan(fire, hold, (*skipped, *overlapped), cancel, finished=MAX_RUNS_REACHED)
+    if policy.runs_left is not None and policy.runs_left <= len(fire) + len(hold):
+        return _used_up(policy.runs_left, fire, hold, skipped, overlapped, cancel_active=cancel)
     # Moments beyond the bounds of this pass stay owed: the row is due again at the next of them.
     next_at = following if is_alone else cadence.after(owed[-1] if len(owed) == LIMIT else now)
     finished = "" if next_at is not None else NO_FURTHER
     return Plan(fire, hold, (*skipped, *overlapped), cancel, next_at, finished)
+
+
+def plan_arrivals(moments: tuple[datetime, ...], policy: Policy, *, active: int = 0, held: int = 0) -> Plan:
+    """Decide what moments come to that no rule names, such as the ends of another row's runs.
+
+    Each is owed however late it is looked at; only `overlap` and `max_runs` leave one out.
+    """
+    if policy.runs_left is not None and policy.runs_left <= 0:
+        return Plan(finished=MAX_RUNS_REACHED)
+    fire, hold, overlapped, cancel = _overlap(moments, policy.overlap, active, held)
+    if policy.runs_left is not None and policy.runs_left <= len(fire) + len(hold):
+        return _used_up(policy.runs_left, fire, hold, (), overlapped, cancel_active=cancel)
+    return Plan(fire, hold, overlapped, cancel)
+
+
+def _used_up(
+    left: int,
+    fire: tuple[datetime, ...],
+    hold: tuple[datetime, ...],
+    skipped: tuple[Skipped, ...],
+    overlapped: tuple[Skipped, ...],
+    *,
+    cancel_active: bool,
+) -> Plan:
+    """Plan the last `left` runs of a row; nothing is owed after them."""
+    fire, hold = fire[:left], hold[: max(left - len(fire), 0)]
+    overlapped = tuple(skip for skip in overlapped if skip.last < (*fire, *hold)[-1])
+    return Plan(fire, hold, (*skipped, *overlapped), cancel_active, finished=MAX_RUNS_REACHED)
 
 
 def skip_missed(due_at: datetime, until: datetime, cadence: Cadence, reason: str = SKIP_MISSED) -> Plan:

@@ -10,7 +10,7 @@ from itertools import groupby, islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from core.arming import Surroundings, cadence_of, policy_of, what_is_wrong
+from core.arming import Surroundings, cadence_of, policy_of, upstream_of, what_is_wrong
 from core.cadence import MICROSECOND, Bounded, Cadence, CadenceError, Cron, Jittered
 from core.calendars import load, past_the_data
 from core.clock_change import changes
@@ -20,6 +20,7 @@ from core.on_calendar import OnCalendar
 MAX_FIRES = 1000
 LOOKED_AT = 60  # moments of the rule between two fires; further ones are told with the last of these
 
+DISABLED = "enabled is 0: none of this runs before it is 1"
 FORWARD = "the clocks are set forward from {:%H:%M} to {:%H:%M}"
 
 
@@ -72,6 +73,10 @@ def preview(row: Any, around: Surroundings, since: datetime, count: int = 10) ->
     shown = Preview(row.timezone or around.zone, what_is_wrong(row, around))
     if shown.problems:
         return shown
+    if (after := upstream_of(row)) is not None:
+        shown.ended = f"{after}; it has no moments of its own"
+        shown.warnings += [] if row.enabled else [DISABLED]
+        return shown
     cadence, policy = cadence_of(row, around.zone, around.overrides), policy_of(row)
     left = policy.runs_left
     wanted = min(count, MAX_FIRES) if left is None else min(count, MAX_FIRES, left)
@@ -82,7 +87,7 @@ def preview(row: Any, around: Surroundings, since: datetime, count: int = 10) ->
     if left is not None and len(shown.fires) == left:
         shown.ended = f"max_runs={row.max_runs} is reached"
     if not row.enabled:
-        shown.warnings.append("enabled is 0: none of this runs before it is 1")
+        shown.warnings.append(DISABLED)
     if shown.fires:
         shown.warnings += hints_of(row, cadence, policy, shown.fires[0].moment)
     if row.calendar is not None and shown.fires:

@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from core import templates
+from core.after import After, AfterFault, read_after
 from core.expectations import Expect, ExpectationError, read_expect
 from core.notifications import Event, NotifyFault, read_notify
 from core.strict_json import JSONError, kind_of, read_object, shown
@@ -32,7 +33,7 @@ QUEUE_NAME: Final = r"^[A-Za-z0-9_.\-]{1,64}$"
 MAX_PROBLEMS = 10  # named one by one; a text with thousands of wrong keys must still fit into config_error
 CACHED_CHARS = 4096  # longer texts are read anew each time: the cache must not hold megabytes
 # Faults that are whole sentences already.
-WORDED = (ExpectationError, NotifyFault, templates.TemplateFault)
+WORDED = (AfterFault, ExpectationError, NotifyFault, templates.TemplateFault)
 
 
 class ConfigError(Exception):
@@ -89,6 +90,16 @@ class CommonConfig(BaseModel):
         Mapping[Event, tuple[str, ...]], PlainValidator(read_notify), Field(description="names of channels")
     ] = Field(default_factory=dict)
     template: Annotated[Literal[False], Field(description="false: only agent and workflow rows have templates")] = False
+    after: Annotated[After | None, PlainValidator(read_after), Field(description="the name of a row")] = None
+
+    @model_validator(mode="after")
+    def _check_after(self) -> Self:
+        if self.after is not None and self.after.pass_as is not None:
+            if not isinstance(self, CeleryConfig):
+                raise AfterFault("after.pass_as is for task_type celery; others name {{ after.result }} in a template")
+            if self.after.pass_as in self.kwargs:
+                raise AfterFault(f"after.pass_as and kwargs both name {self.after.pass_as}; keep one")
+        return self
 
 
 class ConversationConfig(CommonConfig):

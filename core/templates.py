@@ -27,6 +27,7 @@ VARIABLES: Final[dict[str, tuple[str, ...]]] = {
     "task": ("name",),
     "run": ("id",),
     "attempt": (),
+    "after": ("result", "state", "error", "task", "run_id", "scheduled_for", "finished_at"),
 }
 #: What would make two renderings of one run differ, or its text grow out of nothing.
 LEFT_OUT: Final = {"filters": ("random",), "globals": ("lipsum",)}

@@ -29,6 +29,15 @@ def run_file(name: str) -> None:
             _run(connection, statement)
 
 
+def make_triggers_anew(name: str, old: str, new: str) -> None:
+    """Make the triggers of a file once more, with one text in the place of another."""
+    connection = op.get_bind()
+    with _short_waits(connection):
+        for statement in _statements(name):
+            _run(connection, f"DROP TRIGGER IF EXISTS {statement.split()[2]}")
+            _run(connection, statement.replace(old, new))
+
+
 @contextmanager
 def _short_waits(connection: Connection) -> Iterator[None]:
     if connection.dialect.name == "sqlite":

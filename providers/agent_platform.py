@@ -173,7 +173,7 @@ async def _answer(
     idle = request.options.get("idle_timeout")
     async with exchange(context, request, "POST", url, json=body, idle=idle) as response:
         if is_event_stream(response):
-            result = await _from_stream(response, context.max_bytes)
+            result = await _from_stream(response, context)
         else:
             data = _envelope_data(decode_json(await read(response, context.max_bytes), origin(url)), origin(url))
             result = _from_blocking(data, origin(url))
@@ -185,16 +185,18 @@ async def _answer(
         )
 
 
-async def _from_stream(response: httpx.Response, max_bytes: int) -> AgentResult:
+async def _from_stream(response: httpx.Response, context: CallContext) -> AgentResult:
     source = origin(response.url)
     last, interrupt = RunState(), None
-    async with aclosing(events(response, max_bytes)) as stream:
+    async with aclosing(events(response, context.max_bytes)) as stream:
         async for event in stream:
             match event.event.partition("|")[0]:
                 case "values" | "updates" as mode if event.data:
                     state = read_state(decode_json(event.data, source))
                     interrupt = interrupt if state.interrupt is None else state.interrupt
-                    last = state if mode == "values" else last
+                    if mode == "values":
+                        last = state
+                        context.on_text(state.text, instead=True)
                 case "error":
                     raise _stream_error(event.data, source)
                 case "end":

@@ -16,12 +16,13 @@ import httpx
 
 from core.outcome import AgentError, AgentRequest, AgentResult, ErrorKind, RemoteHandle, Usage
 from providers import failures
-from providers.base import CallContext
+from providers.base import CallContext, OnText, unheard
 from providers.content import (
     decode_json,
     excerpt,
     join_surrogates,
     json_text,
+    messages_of,
     parse_object,
     plain_text,
     read_usage,
@@ -70,6 +71,12 @@ class _Draft:
     counts: dict[str, Any] = field(default_factory=dict)
     stop_reason: str | None = None
     chars: int = 0
+    on_text: OnText = unheard
+
+    def begin(self, index: int, block: _Block) -> None:
+        self.blocks[index] = block
+        if block.type == "text":
+            self.on_text("".join(block.text))
 
 
 class Anthropic:
@@ -92,7 +99,7 @@ class Anthropic:
         check(options, {**_MODEL_OPTIONS, **_OUR_OPTIONS}, owner=f"{self.name} ({kind})")
 
     async def start(self, context: CallContext, request: AgentRequest) -> AgentResult:
-        """Make one attempt: one user message, no history."""
+        """Make one attempt: what was said before, and the user's message."""
         if request.conversation_id is not None:
             raise AgentError(ErrorKind.CONFIG, f"{self.name} keeps no conversations; set conversation to 'new'")
         url = below_version(base_of(context.endpoint), "messages")
@@ -104,7 +111,7 @@ class Anthropic:
             context, request, "POST", url, json=_body(request), headers=headers, idle=idle, judge=_judge
         ) as response:
             if is_event_stream(response):
-                draft = await _from_stream(response, context.max_bytes)
+                draft = await _from_stream(response, context)
             else:
                 draft = _from_body(decode_json(await read(response, context.max_bytes), origin(url)), origin(url))
             return replace(
@@ -127,16 +134,16 @@ def _body(request: AgentRequest) -> dict[str, Any]:
     return {
         "model": request.target,
         "max_tokens": MAX_TOKENS,
-        "messages": [{"role": "user", "content": request.message}],
+        "messages": messages_of(request),
         "metadata": {"user_id": request.user[:USER_CHARS]},
         "stream": request.options.get("stream", True),
         **{name: value for name, value in request.options.items() if name in _MODEL_OPTIONS},
     }
 
 
-async def _from_stream(response: httpx.Response, max_bytes: int) -> _Draft:
-    source = origin(response.url)
-    draft = _Draft()
+async def _from_stream(response: httpx.Response, context: CallContext) -> _Draft:
+    source, max_bytes = origin(response.url), context.max_bytes
+    draft = _Draft(on_text=context.on_text)
     async with aclosing(events(response, max_bytes)) as stream:
         async for event in stream:
             if not event.data:
@@ -158,12 +165,14 @@ def _add(draft: _Draft, event: Mapping[str, Any], source: str) -> None:
         case {"type": "message_start", "message": {"usage": Mapping() as usage}}:
             draft.counts.update(usage)
         case {"type": "content_block_start", "index": int() as index, "content_block": Mapping() as block}:
-            draft.blocks[index] = _block(block)
+            draft.begin(index, _block(block))
         case {"type": "content_block_delta", "index": int() as index, "delta": Mapping() as delta}:
             if (growing := draft.blocks.get(index)) is not None:
                 growing.text.append(text := plain_text(delta.get("text")))
                 growing.arguments.append(arguments := plain_text(delta.get("partial_json")))
                 draft.chars += len(text) + len(arguments)
+                if growing.type == "text":
+                    draft.on_text(text)
         case {"type": "message_delta"}:
             if isinstance(counts := event.get("usage"), Mapping):
                 draft.counts.update({name: count for name, count in counts.items() if count is not None})

@@ -27,6 +27,18 @@ async def _forget(_: RemoteHandle) -> None:
     """Keep no handle."""
 
 
+class OnText(Protocol):
+    """Is told an answer while it arrives. Never blocks, never raises; called on the loop of the call."""
+
+    def __call__(self, text: str, *, instead: bool = False) -> None:
+        """Take the next piece; `instead`: it stands in the place of all before it. It may end in half a character."""
+        ...
+
+
+def unheard(text: str, *, instead: bool = False) -> None:
+    """Let a piece pass that nobody listens to."""
+
+
 @dataclass(frozen=True, slots=True)
 class CallContext:
     """What one call may use. The total deadline is the caller's (`asyncio.timeout`), not httpx's."""
@@ -41,6 +53,8 @@ class CallContext:
     """HTTP_ALLOWED_HOSTS: the only hosts that requests of kind `http` may go to; none by default."""
     stop_when_cut: Callable[[], bool] = lambda: True
     """False where the next attempt is to go on with the remote run: a call that is cut then leaves it alone."""
+    on_text: OnText = unheard
+    """Told each piece of a streamed answer, for who watches; what the answer is says the result alone."""
 
 
 class Provider(Protocol):

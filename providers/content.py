@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from core.outcome import AgentError, ErrorKind, Usage
+from core.outcome import AgentError, AgentRequest, ErrorKind, Usage
 
 EXCERPT_CHARS: Final = 300
 
@@ -65,6 +65,11 @@ def join_surrogates(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
+
+
+def messages_of(request: AgentRequest) -> list[dict[str, str]]:
+    """Write what was said before and the message itself, as models take them."""
+    return [{"role": role, "content": text} for role, text in (*request.history, ("user", request.message))]
 
 
 def plain_text(content: Any) -> str:

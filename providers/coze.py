@@ -173,6 +173,8 @@ async def _streamed(
             if not isinstance(body, Mapping):
                 raise AgentError(ErrorKind.PROTOCOL, f"{source} sent an event that is no object")
             match event.event:
+                case "conversation.message.delta" if body.get("type") == "answer":
+                    context.on_text(plain_text(body.get("content")))
                 case "conversation.message.completed" if body.get("type") == "answer":
                     draft.answers.append(_content(body))
                 case "error":

@@ -8,7 +8,7 @@ from typing import Any, Final
 import httpx
 
 from core.outcome import AgentError, AgentRequest, AgentResult, ErrorKind, RemoteHandle, Usage
-from providers.base import CallContext
+from providers.base import CallContext, OnText, unheard
 from providers.content import decode_json, join_surrogates, outputs_text, parse_json, plain_text
 from providers.coze_wire import NAME, ask, came, failure, forgotten, judge, opened, usage_of
 from providers.http import base_of, below, events, exchange, is_event_stream, origin, read
@@ -29,7 +29,7 @@ async def run_workflow(context: CallContext, request: AgentRequest) -> AgentResu
     idle = options.get("idle_timeout")
     async with exchange(context, request, "POST", url, json=body, idle=idle, judge=judge) as response:
         if is_event_stream(response):
-            return replace(await _streamed(response, context.max_bytes, request), **came(response, request))
+            return replace(await _streamed(response, context, request), **came(response, request))
         envelope = opened(decode_json(await read(response, context.max_bytes), origin(url)), origin(url))
         if not options.get("is_async"):
             return replace(_blocking(envelope, request, origin(url)), **came(response, request))
@@ -118,6 +118,7 @@ class _Draft:
     end: str | None = None
     chars: int = 0
     usage: Usage = field(default_factory=Usage)
+    on_text: OnText = unheard
 
     def written(self) -> str:
         """The end node's outputs, or else the texts of all nodes."""
@@ -125,9 +126,9 @@ class _Draft:
         return join_surrogates("\n".join("".join(self.said[node]) for node in nodes))
 
 
-async def _streamed(response: httpx.Response, max_bytes: int, request: AgentRequest) -> AgentResult:
-    source = origin(response.url)
-    draft = _Draft()
+async def _streamed(response: httpx.Response, context: CallContext, request: AgentRequest) -> AgentResult:
+    source, max_bytes = origin(response.url), context.max_bytes
+    draft = _Draft(on_text=context.on_text)
     async with aclosing(events(response, max_bytes)) as arriving:
         async for event in arriving:
             if event.event == "Done":
@@ -152,6 +153,7 @@ def _add(draft: _Draft, message: Mapping[str, Any]) -> None:
     text = plain_text(message.get("content"))
     node = plain_text(message.get("node_execute_uuid")) or title
     draft.said.setdefault(node, []).append(text)
+    draft.on_text(text)
     draft.chars += len(text)
     if "End" in (message.get("node_type"), message.get("node_title")) or title.lower() in _END_TITLES:
         draft.end = node

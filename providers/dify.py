@@ -25,7 +25,7 @@ from typing import Any, Final
 import httpx
 
 from core.outcome import AgentError, AgentRequest, AgentResult, ErrorKind, RemoteHandle, Usage
-from providers.base import CallContext
+from providers.base import CallContext, OnText, unheard
 from providers.content import join_surrogates, plain_text, read_usage, unless_zero, without_reasoning
 from providers.dify_wire import NAME, base, failure, handle_of, judge, stream, unfinished
 from providers.dify_workflow import resume_run, run_workflow
@@ -115,12 +115,14 @@ class _Draft:
     is_whole: bool = False
     is_over: bool = False
     paused: Any = None
+    on_text: OnText = unheard
 
     def add(self, text: str, *, instead: bool = False) -> None:
         if instead:
             self.text.clear()
             self.chars = 0
         self.text.append(text)
+        self.on_text(text, instead=instead)
         self.chars += len(text)
 
 
@@ -130,7 +132,7 @@ async def _run_chat(context: CallContext, request: AgentRequest) -> AgentResult:
         raise AgentError(ErrorKind.CONFIG, "a completion app keeps no conversations; set conversation to 'new'")
     url = below(base(context), app)
     idle = request.options.get("idle_timeout")
-    draft = _Draft(conversation_id=request.conversation_id)
+    draft = _Draft(conversation_id=request.conversation_id, on_text=context.on_text)
     try:
         body = _body(request, app)
         async with exchange(context, request, "POST", url, json=body, idle=idle, judge=judge) as response:

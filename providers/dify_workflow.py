@@ -79,6 +79,8 @@ async def _ending(response: httpx.Response, context: CallContext, request: Agent
             match event:
                 case {"event": "workflow_finished" | "workflow_paused" as name, "data": Mapping() as data}:
                     return {"status": "paused", **data} if name == "workflow_paused" else data
+                case {"event": "text_chunk", "data": {"text": str() as text}}:
+                    context.on_text(text)
                 case {"event": "error"}:
                     raise failure(event, source)
     raise unfinished(source)

@@ -63,7 +63,7 @@ class FastGPT:
         try:
             async with exchange(context, request, "POST", url, json=body, idle=idle, judge=judge) as response:
                 if is_event_stream(response):
-                    draft = await from_stream(response, context.max_bytes)
+                    draft = await from_stream(response, context)
                 else:
                     draft = from_body(decode_json(await read(response, context.max_bytes), origin(url)), origin(url))
                 return replace(

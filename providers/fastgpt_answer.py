@@ -11,6 +11,7 @@ import httpx
 
 from core.outcome import AgentError, AgentRequest, AgentResult, ErrorKind
 from providers import failures
+from providers.base import CallContext, OnText, unheard
 from providers.content import (
     join_surrogates,
     json_text,
@@ -58,6 +59,7 @@ class Draft:
     are_nodes_told: bool = False
     interactive: Any = None
     variables: Any = None
+    on_text: OnText = unheard
 
     @property
     def is_whole(self) -> bool:
@@ -79,10 +81,10 @@ def failure(body: Any, source: str) -> AgentError:
     return failures.remote_error(body, json_text(body), source=source, kinds={said.code: kind})
 
 
-async def from_stream(response: httpx.Response, max_bytes: int) -> Draft:
+async def from_stream(response: httpx.Response, context: CallContext) -> Draft:
     """Read a stream to its end, which is after `[DONE]`: the nodes' reports follow it. Raises AgentError."""
-    source = origin(response.url)
-    draft = Draft()
+    source, max_bytes = origin(response.url), context.max_bytes
+    draft = Draft(on_text=context.on_text)
     try:
         async with asyncio.timeout(None) as patience, aclosing(events(response, max_bytes)) as arriving:
             async for event in arriving:
@@ -179,6 +181,7 @@ def _add(draft: Draft, content: Any) -> None:
             case _:
                 text = plain_text(item)
         draft.text.append(text)
+        draft.on_text(text)
         draft.chars += len(text)
 
 

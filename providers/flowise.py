@@ -20,7 +20,7 @@ import httpx
 
 from core.outcome import AgentError, AgentRequest, AgentResult, ErrorKind, RemoteHandle, Usage
 from providers import failures
-from providers.base import CallContext
+from providers.base import CallContext, OnText, unheard
 from providers.content import decode_json, dig, excerpt, join_surrogates, json_text, parse_json, read_usage, text_of
 from providers.http import base_of, below, events, exchange, is_event_stream, origin, read, request_id
 from providers.options import FLAG, NUMBER, Rules, check
@@ -45,6 +45,7 @@ class _Draft:
     usage: list[Mapping[str, Any]] = field(default_factory=list)
     executed: Any = None
     data: Any = None
+    on_text: OnText = unheard
 
 
 class Flowise:
@@ -74,7 +75,7 @@ class Flowise:
         try:
             async with exchange(context, request, "POST", url, json=body, idle=idle, judge=_judged) as response:
                 if is_event_stream(response):
-                    draft = await _from_stream(response, context.max_bytes)
+                    draft = await _from_stream(response, context)
                 else:
                     draft = _from_body(decode_json(await read(response, context.max_bytes), origin(url)), origin(url))
                 return replace(
@@ -118,8 +119,9 @@ def _body(request: AgentRequest, chat: str) -> dict[str, Any]:
     }
 
 
-async def _from_stream(response: httpx.Response, max_bytes: int) -> _Draft:
-    source, draft, ended = origin(response.url), _Draft(), False
+async def _from_stream(response: httpx.Response, context: CallContext) -> _Draft:
+    source, max_bytes = origin(response.url), context.max_bytes
+    draft, ended = _Draft(on_text=context.on_text), False
     async with aclosing(events(response, max_bytes)) as stream:
         async for event in stream:
             said = parse_json(event.data, source) if event.data else {}
@@ -139,6 +141,7 @@ def _add(draft: _Draft, event: Any, data: Any) -> None:
     match event, data:
         case "token", str():
             draft.text.append(data)
+            draft.on_text(data)
             draft.chars += len(data)
         case "error", _:
             draft.error = text_of(data) or "an error without words"

@@ -38,6 +38,8 @@ STREAM_FACTOR: Final = 16  # a stream repeats its growing state: its sum may be 
 _OUR_HEADERS: Final = frozenset(
     {"idempotency-key", "x-request-id", "host", "content-length", "transfer-encoding", "connection"}
 )
+# An address is shown to whoever may see endpoints; a key has a place of its own.
+_SECRET_PARAMETERS: Final = ("key", "token", "secret", "password", "credential", "signature")
 _REQUEST_ID_HEADERS: Final = ("x-request-id", "request-id", "x-tt-logid", "x-trace-id", "cf-ray")
 
 # A silent agent may be thinking for minutes, a dead host must not hold a slot that long: the kernel tells them apart.
@@ -120,8 +122,10 @@ def base_of(endpoint: Endpoint) -> httpx.URL:
         raise AgentError(ErrorKind.CONFIG, f"the base_url of {name} is not a URL") from error
     if base.scheme not in {"http", "https"} or not base.host:
         raise AgentError(ErrorKind.CONFIG, f"the base_url of {name} must begin with http:// or https://")
-    if base.userinfo:
+    if base.userinfo or any(word in key.lower() for key in base.params for word in _SECRET_PARAMETERS):
         raise AgentError(ErrorKind.CONFIG, f"{name}: put the credential into its key, not into its base_url")
+    if base.port is not None and not 0 < base.port < 2**16:
+        raise AgentError(ErrorKind.CONFIG, f"the base_url of {name} has the port {base.port}; use one from 1 to 65535")
     return base
 
 

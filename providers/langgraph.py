@@ -119,12 +119,22 @@ class LangGraph:
                         if handle is None and event.event == "metadata":
                             handle = _named(thread_id, decode_json(event.data, origin(url)))
                             await context.on_handle(handle)
+                        elif event.event == "custom":
+                            context.on_text(_told(event.data))
         except AgentError as error:
             error.conversation_id = thread_id
             raise
         if handle is None:
             raise AgentError(ErrorKind.OUTCOME_UNKNOWN, f"{origin(url)} ended the stream and never named its run")
         return await self.resume(context, request, handle)
+
+
+def _told(data: str) -> str:
+    """What the graph itself chooses to tell on its way, a line each; whatever it is, it decides nothing."""
+    try:
+        return text_of(decode_json(data, LangGraph.name)) + "\n"
+    except AgentError:
+        return data + "\n"
 
 
 def _thread_of(run_id: str, failed: int) -> str:

@@ -16,12 +16,13 @@ import httpx
 
 from core.outcome import AgentError, AgentRequest, AgentResult, ErrorKind, RemoteHandle, Usage
 from providers import failures
-from providers.base import CallContext
+from providers.base import CallContext, OnText, unheard
 from providers.content import (
     decode_json,
     excerpt,
     join_surrogates,
     json_text,
+    messages_of,
     parse_json,
     plain_text,
     read_usage,
@@ -63,6 +64,7 @@ class _Draft:
     finish_reason: str | None = None
     usage: Usage = field(default_factory=Usage)
     chars: int = 0
+    on_text: OnText = unheard
 
 
 class OpenAIChat:
@@ -84,14 +86,14 @@ class OpenAIChat:
         check(options, {**_MODEL_OPTIONS, **_OUR_OPTIONS}, owner=f"{self.name} ({kind})")
 
     async def start(self, context: CallContext, request: AgentRequest) -> AgentResult:
-        """Make one attempt: one system and one user message, no history."""
+        """Make one attempt: the system message, what was said before, and the user's message."""
         if request.conversation_id is not None:
             raise AgentError(ErrorKind.CONFIG, f"{self.name} keeps no conversations; set conversation to 'new'")
         url = below_version(base_of(context.endpoint), "chat", "completions")
         idle = request.options.get("idle_timeout")
         async with exchange(context, request, "POST", url, json=_body(request), idle=idle) as response:
             if is_event_stream(response):
-                draft = await _from_stream(response, context.max_bytes)
+                draft = await _from_stream(response, context)
             else:
                 body = decode_json(await read(response, context.max_bytes), origin(url))
                 draft = _from_body(body, origin(url))
@@ -111,7 +113,7 @@ def _body(request: AgentRequest) -> dict[str, Any]:
     system = [{"role": "system", "content": options["system"]}] if "system" in options else []
     body = {
         "model": request.target,
-        "messages": [*system, {"role": "user", "content": request.message}],
+        "messages": [*system, *messages_of(request)],
         "stream": options.get("stream", True),
         "user": request.user,
         **{name: value for name, value in options.items() if name in _MODEL_OPTIONS},
@@ -121,9 +123,9 @@ def _body(request: AgentRequest) -> dict[str, Any]:
     return body
 
 
-async def _from_stream(response: httpx.Response, max_bytes: int) -> _Draft:
-    source = origin(response.url)
-    draft = _Draft()
+async def _from_stream(response: httpx.Response, context: CallContext) -> _Draft:
+    source, max_bytes = origin(response.url), context.max_bytes
+    draft = _Draft(on_text=context.on_text)
     try:
         async with asyncio.timeout(None) as patience, aclosing(events(response, max_bytes)) as stream:
             async for event in stream:
@@ -163,6 +165,7 @@ def _add(draft: _Draft, chunk: Any, source: str) -> None:
 def _add_message(draft: _Draft, message: Mapping[str, Any]) -> None:
     text = plain_text(message.get("content"))
     draft.text.append(text)
+    draft.on_text(text)
     draft.chars += len(text)
     draft.refusal.append(plain_text(message.get("refusal")))
     calls = message.get("tool_calls")

@@ -19,7 +19,16 @@ import httpx
 from core.outcome import AgentError, AgentRequest, AgentResult, ErrorKind, RemoteHandle, Usage
 from providers import failures
 from providers.base import CallContext
-from providers.content import decode_json, excerpt, json_text, parse_object, plain_text, read_usage, without_reasoning
+from providers.content import (
+    decode_json,
+    excerpt,
+    json_text,
+    messages_of,
+    parse_object,
+    plain_text,
+    read_usage,
+    without_reasoning,
+)
 from providers.http import base_of, below_version, events, exchange, is_event_stream, origin, read, request_id
 from providers.options import COUNT, FLAG, NUMBER, TEXT, Rules, check
 from providers.polling import until
@@ -107,7 +116,7 @@ def _body(request: AgentRequest) -> dict[str, Any]:
     metadata = {"run_id": request.run_id, "user": request.user}
     body: dict[str, Any] = {
         "model": request.target,
-        "input": request.message,
+        "input": messages_of(request) if request.history else request.message,
         "metadata": {name: value[:_METADATA_CHARS] for name, value in metadata.items()},
         **{name: value for name, value in request.options.items() if name in _MODEL_OPTIONS},
     }
@@ -127,7 +136,7 @@ async def _in_the_foreground(context: CallContext, request: AgentRequest, url: h
     idle = request.options.get("idle_timeout")
     async with exchange(context, request, "POST", url, json=body, idle=idle) as response:
         if is_event_stream(response):
-            ended = await _last_of_stream(response, context.max_bytes)
+            ended = await _last_of_stream(response, context)
         else:
             ended = await _read_body(response, context.max_bytes)
         result = _verdict(ended, request, response)
@@ -155,10 +164,10 @@ async def _read_body(response: httpx.Response, max_bytes: int) -> Mapping[str, A
     return _as_response(decode_json(await read(response, max_bytes), source), source)
 
 
-async def _last_of_stream(response: httpx.Response, max_bytes: int) -> Mapping[str, Any]:
+async def _last_of_stream(response: httpx.Response, context: CallContext) -> Mapping[str, Any]:
     """The response inside the event that ends a stream. Raises AgentError where there is none."""
     source = origin(response.url)
-    async with aclosing(events(response, max_bytes)) as stream:
+    async with aclosing(events(response, context.max_bytes)) as stream:
         async for event in stream:
             if event.data in {"", "[DONE]"}:
                 continue
@@ -166,6 +175,8 @@ async def _last_of_stream(response: httpx.Response, max_bytes: int) -> Mapping[s
             name = told.get("type")  # gateways leave out the event's own name
             if name == "error":
                 raise failures.remote_error(told, event.data, source=source, kinds=_FAILURE_KINDS)
+            if name == "response.output_text.delta":
+                context.on_text(plain_text(told.get("delta")))
             if name in _ENDS_A_STREAM:
                 return _as_response(decode_json(event.data, source).get("response"), source)
     raise AgentError(ErrorKind.OUTCOME_UNKNOWN, f"{source}: the stream stopped before its response had ended")

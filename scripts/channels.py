@@ -7,15 +7,15 @@ the standard input or from an environment variable, never from an argument, and 
 import argparse
 import getpass
 import sys
-from difflib import get_close_matches
-from urllib.parse import urlsplit
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from config import CHANNEL_URL_NAME, Settings, SettingsError
-from core.notifications import CHANNEL_NAME
-from notify import ALERTS, ChannelFault, address_of, check_address, deliver, sealed_address
+from config import Settings, SettingsError
+from core.refused import Refused as RefusedEdit
+from edits import channels as edits
+from edits.desk import Desk, read
+from notify import ChannelFault, kinds_of, send_test
 from scripts import shell
 from scripts.rows import Refused, shown
 from scripts.terminal import table
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with shell.ledger() as (settings, engine):
             print(given.command(given, engine, settings))
-    except (SettingsError, Refused, ChannelFault) as error:
+    except (SettingsError, Refused, RefusedEdit) as error:
         return _refuse(str(error))
     except SQLAlchemyError as error:
         return _refuse(shell.unusable(error))
@@ -61,32 +61,25 @@ def show(given: argparse.Namespace, engine: Engine, settings: Settings) -> str:
 
 def _kind_of(row: AnyRow, settings: Settings) -> str:
     """Show where an address is kept, and of which kind it is."""
-    try:
-        schemes = sorted({urlsplit(url.strip()).scheme for url in address_of(row, settings).split(",")})
-        kind = ", ".join(f"{scheme}://***" for scheme in schemes if scheme)
-    except (ChannelFault, ValueError):
-        kind = "cannot be read"
+    kinds = kinds_of(row, settings)
+    kind = "cannot be read" if kinds is None else ", ".join(f"{scheme}://***" for scheme in kinds)
     return f"{kind} ({'stored' if row.url_env is None else row.url_env})"
 
 
 def add(given: argparse.Namespace, engine: Engine, settings: Settings) -> str:
-    """Enter a channel, or give it another address. Raises Refused, ChannelFault."""
+    """Enter a channel, or give it another address. Raises Refused, RefusedEdit."""
     name = given.name
-    if not CHANNEL_NAME.fullmatch(name):
-        raise Refused(f"{name!r} is no name of a channel; use up to 64 letters, digits, '_', '.' and '-'")
-    if name == ALERTS:
-        raise Refused(f"{ALERTS} is the channel of the setting {ALERTS}: change it there")
-    if given.url_env is not None:
-        if not CHANNEL_URL_NAME.fullmatch(given.url_env):
-            raise Refused(f"--url-env {given.url_env!r} must be the name of a variable that ends in _NOTIFY_URL")
-        address: dict[str, str | None] = {"url_env": given.url_env, "url": None}
-    else:
-        url = _asked_for()
-        check_address(url)
-        address = {"url_env": None, "url": sealed_address(url, name, settings)}
+    edits.check_name(name)
+    values = {"url_env": given.url_env} if given.url_env is not None else {"url": _asked_for()}
+    found = edits.address(read(edits.ChannelChange, values), name, settings)
     with transaction(engine) as tx:
-        is_new = notifications.save_channel(tx, name, address)
-    done = "added" if is_new else "has another address now"
+        desk = Desk(tx, shell.actor(), settings)
+        row = notifications.channel(tx, name)
+        if row is None:
+            edits.add(desk, read(edits.NewChannel, {"name": name}), found)
+        else:
+            edits.change(desk, row, edits.ChannelChange(), found)
+    done = "added" if row is None else "has another address now"
     return f"channel {name} {done}; try it: python -m scripts.channels test {name}"
 
 
@@ -99,34 +92,22 @@ def _asked_for() -> str:
 
 
 def test(given: argparse.Namespace, engine: Engine, settings: Settings) -> str:
-    """Send a message to a channel now. Raises Refused, ChannelFault with the reason of the other side."""
+    """Send a message to a channel now. Raises Refused, RefusedEdit with the reason of the other side."""
     with autocommit(engine) as connection:
-        row = _find(connection, given.name)
-    text = f"A test of the channel {row.name}. What tasks name in `notify` arrives here."
+        row = edits.find(connection, given.name)
     try:
-        deliver(address_of(row, settings), "Agent scheduler: test", text)
+        send_test(row, settings)
     except ChannelFault as fault:
         raise Refused(f"channel {row.name} was not told: {fault}") from None
     return f"channel {row.name} took the message"
 
 
 def remove(given: argparse.Namespace, engine: Engine, settings: Settings) -> str:
-    """Delete a channel and what waits for it. Raises Refused."""
+    """Delete a channel and what waits for it. Raises RefusedEdit."""
     with transaction(engine) as tx:
-        _find(tx, given.name)
-        waiting = {row.name: row.waiting or 0 for row in notifications.channels(tx)}[given.name]
-        notifications.remove_channel(tx, given.name)
+        waiting = edits.remove(Desk(tx, shell.actor(), settings), edits.find(tx, given.name))
     lost = f", and {waiting} events that waited for it" if waiting else ""
     return f"channel {given.name} is removed{lost}; rows that name it run on, and tell nobody"
-
-
-def _find(connection: Connection, name: str) -> AnyRow:
-    row = notifications.channel(connection, name)
-    if row is not None:
-        return row
-    near = get_close_matches(name, [each.name for each in notifications.channels(connection)], 1, 0.6)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise Refused(f"there is no channel {name!r}{hint}")
 
 
 def _refuse(message: str) -> int:

@@ -5,47 +5,39 @@ the command line, which other users of the machine may read. It is stored encryp
 """
 
 import argparse
-import asyncio
 import getpass
 import os
 import sys
 from collections.abc import Mapping
 from dataclasses import fields
 from decimal import Decimal, InvalidOperation
-from difflib import get_close_matches
-from time import monotonic
 from typing import Any, Final
 
-import httpx
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 import credentials
-from config import CREDENTIAL_NAME, Settings, SettingsError
+from config import Settings, SettingsError
 from core.budget import TOKENS, AtLimit, Budget, shown
-from core.outcome import AgentError, AgentRequest, AgentResult
+from core.refused import Refused as RefusedEdit
 from credentials import CredentialError
-from endpoints import key_of, without_key
+from edits import budgets as budget_edits
+from edits import channels as channel_edits
+from edits import endpoints as edits
+from edits.desk import Desk, read
+from endpoints import tried
 from notify import ChannelFault, sealed_anew
 from providers import registry
-from providers.addresses import check_literal
-from providers.base import CallContext, Endpoint
-from providers.call import call
-from providers.http import base_of, client_for, origin
 from scripts import shell
 from scripts.rows import Refused
 from scripts.terminal import table
 from store import budgets, notifications
 from store import endpoints as stored
 from store.database import AnyRow, autocommit, read_clock, transaction
-from store.runs import new_run_id
 
 DONE, FAILED, REFUSED = 0, 1, 2
 TEST_SECONDS: Final = 30.0
-REACH_SECONDS: Final = 10.0
 UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-LIMITS: Final = ("max_concurrency", "requests_per_minute", "tokens_per_minute")
-COLUMNS: Final = ("provider", "base_url", "credential_env", *LIMITS, "input_price", "output_price", "currency")
 
 
 class Failed(Exception):
@@ -61,10 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(given.command(given, engine, settings))
     except Failed as error:
         return _say(str(error), FAILED)
-    except (SettingsError, Refused, CredentialError) as error:
+    except (SettingsError, Refused, RefusedEdit) as error:
         return _say(str(error), REFUSED)
-    except AgentError as error:
-        return _say(error.message, REFUSED)
     except SQLAlchemyError as error:
         return _say(shell.unusable(error), REFUSED)
     return DONE
@@ -103,70 +93,53 @@ def _told(connection: Connection, budget: Budget, now: Any) -> tuple[str, ...]:
 
 
 def add(given: argparse.Namespace, engine: Engine, settings: Settings) -> str:
-    """Enter an endpoint. Raises Refused, CredentialError."""
-    values = _values(given)
-    _check(given.name, values["provider"], values["base_url"], settings)
-    _check_prices(values)
-    values |= _key(given, given.name, values["base_url"], settings)
-    try:
-        with transaction(engine) as tx:
-            stored.add(tx, {"name": given.name, **values})
-            _set_budget(tx, given)
-    except IntegrityError as error:
-        raise Refused(f"endpoint {given.name!r} cannot be entered: {_why(error, given.name)}") from error
+    """Enter an endpoint. Raises Refused."""
+    new = read(edits.NewEndpoint, {"name": given.name, **_values(given), **_key(given, given.name)})
+    with transaction(engine) as tx:
+        desk = Desk(tx, shell.actor(), settings)
+        edits.add(desk, new)
+        _set_budget(desk, given)
     return f"endpoint {given.name!r} is entered; try it: python -m scripts.endpoints test {given.name}"
 
 
 def change(given: argparse.Namespace, engine: Engine, settings: Settings) -> str:
-    """Change an endpoint, the limits of one of its agents, or its budgets. Raises Refused, CredentialError."""
+    """Change an endpoint, the limits of one of its agents, or its budgets. Raises Refused."""
     values = _values(given)
-    try:
-        with transaction(engine) as tx:
-            row = _find(tx, given.name)
-            if given.agent is not None:
-                return _limit_agent(tx, given, values)
-            provider, base_url = values.get("provider", row.provider), values.get("base_url", row.base_url)
-            _check(given.name, provider, base_url, settings)
-            _check_prices({**row._asdict(), **values})
-            values |= _key(given, row.name, base_url, settings)
-            if row.credential is not None and "credential" not in values and "base_url" in values:
-                values |= {"credential": _moved_key(row, base_url, settings)}
-            if not (values or given.budget or given.no_budgets):
-                raise Refused("nothing to change; see: python -m scripts.endpoints set --help")
-            if values:
-                stored.change(tx, row.name, values)
-            if given.no_budgets:
-                budgets.remove_of(tx, row.name)
-            _set_budget(tx, given)
-    except IntegrityError as error:
-        raise Refused(f"endpoint {given.name!r} cannot be changed so: {_why(error, given.name)}") from error
+    with transaction(engine) as tx:
+        desk = Desk(tx, shell.actor(), settings)
+        row = edits.find(tx, given.name)
+        if given.agent is not None:
+            return _limit_agent(desk, given, values)
+        values |= _key(given, row.name)
+        if not (values or given.budget or given.no_budgets):
+            raise Refused("nothing to change; see: python -m scripts.endpoints set --help")
+        edits.change(desk, row, read(edits.EndpointChange, values))
+        for budget in budgets.of_endpoint(tx, row.name) if given.no_budgets else ():
+            budget_edits.remove(desk, budget)
+        _set_budget(desk, given)
     return f"endpoint {given.name!r} is changed; workers go by it within some seconds"
 
 
-def remove(given: argparse.Namespace, engine: Engine, _settings: Settings) -> str:
+def remove(given: argparse.Namespace, engine: Engine, settings: Settings) -> str:
     """Delete an endpoint, the limits of its agents and its budgets. Raises Refused."""
     with transaction(engine) as tx:
-        row = _find(tx, given.name)
-        stored.remove(tx, row.name)
-        gone = budgets.remove_of(tx, row.name)
+        row = edits.find(tx, given.name)
+        gone = edits.remove(Desk(tx, shell.actor(), settings), row)
     return f"endpoint {given.name!r} is removed, {gone} budgets with it; tasks that name it get a config_error"
 
 
 def test(given: argparse.Namespace, engine: Engine, settings: Settings) -> str:
     """Reach an endpoint; with --agent ask it something. Raises Failed, Refused."""
     with autocommit(engine) as connection:
-        row = _find(connection, given.name)
-    try:
-        endpoint = Endpoint(row.name, row.provider, row.base_url, key_of(row, settings))
-        if given.agent is None:
-            return asyncio.run(_reached(endpoint, settings))
-        began = monotonic()
-        answer = without_key(asyncio.run(_asked(endpoint, given, settings)), endpoint.api_key)
-    except AgentError as error:
-        raise Failed(f"endpoint {row.name!r}: {error.message} ({error.kind})") from error
-    told = {each.name: getattr(answer.usage, each.name) for each in fields(answer.usage)}
+        row = edits.find(connection, given.name)
+    found = tried(row, settings, agent=given.agent, message=given.message, timeout=given.timeout)
+    if found.kind is not None:
+        raise Failed(f"endpoint {row.name!r}: {found.detail} ({found.kind})")
+    if given.agent is None:
+        return f"{found.detail}. A real call: … test {row.name} --agent ID"
+    told = {each.name: getattr(found.usage, each.name) for each in fields(found.usage)}
     usage = ", ".join(f"{name} {value}" for name, value in told.items() if value is not None)
-    return f"{answer.text}\n\n{monotonic() - began:.1f} s; {usage or 'it tells no tokens'}"
+    return f"{found.answer}\n\n{found.seconds:.1f} s; {usage or 'it tells no tokens'}"
 
 
 def rotate_keys(_given: argparse.Namespace, engine: Engine, settings: Settings) -> str:
@@ -177,21 +150,23 @@ def rotate_keys(_given: argparse.Namespace, engine: Engine, settings: Settings) 
     anew, broken = 0, []
     with autocommit(engine) as connection:
         rows = [row for row in stored.every(connection) if row.credential is not None]
-        for row in rows:
-            try:
-                new = credentials.encrypt_anew(row.credential, settings)
-            except CredentialError as error:
-                broken.append(f"endpoint {row.name!r}: {error}")
-                continue
-            anew += stored.replace_credential(connection, row.name, row.credential, new)
         channels = [row for row in notifications.channels(connection) if row.url is not None]
-        for row in channels:
-            try:
-                new = sealed_anew(row, settings)
-            except ChannelFault as fault:
-                broken.append(f"channel {row.name!r}: {fault}")
-                continue
-            anew += notifications.replace_url(connection, row.name, row.url, new)
+    for row in rows:
+        try:
+            new = credentials.encrypt_anew(row.credential, settings)
+        except CredentialError as error:
+            broken.append(f"endpoint {row.name!r}: {error}")
+            continue
+        with transaction(engine) as tx:
+            anew += edits.replace_ciphertext(Desk(tx, shell.actor(), settings), row, new)
+    for row in channels:
+        try:
+            new = sealed_anew(row, settings)
+        except ChannelFault as fault:
+            broken.append(f"channel {row.name!r}: {fault}")
+            continue
+        with transaction(engine) as tx:
+            anew += channel_edits.replace_ciphertext(Desk(tx, shell.actor(), settings), row, new)
     done = f"{anew} of {len(rows) + len(channels)} keys are encrypted with SECRET_KEY"
     if broken:
         raise Failed("\n".join([done, *broken]))
@@ -203,41 +178,12 @@ def rotate_keys(_given: argparse.Namespace, engine: Engine, settings: Settings) 
 
 def _values(given: argparse.Namespace) -> dict[str, Any]:
     """Name the columns that were given; an empty text means none any more."""
-    found = {name: getattr(given, name, None) for name in COLUMNS}
+    found = {name: getattr(given, name, None) for name in edits.COLUMNS}
     return {name: None if value == "" else value for name, value in found.items() if value is not None}
 
 
-def _find(connection: Connection, name: str) -> AnyRow:
-    row = stored.read(connection, name)
-    if row is None:
-        near = get_close_matches(name, [each.name for each in stored.every(connection)], 1, 0.6)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise Refused(f"agent_endpoint has no endpoint {name!r}{hint}")
-    return row
-
-
-def _check(name: str, provider: str, base_url: str, settings: Settings) -> None:
-    """Refuse what no run could use. Raises AgentError, Refused."""
-    if not name.strip() or len(name) > 64:
-        raise Refused(f"{name!r}: a name has 1 to 64 characters")
-    registry.kinds(provider)
-    check_literal(base_of(Endpoint(name, provider, base_url)), settings.endpoint_allowed_networks)
-
-
-def _check_prices(values: Mapping[str, Any]) -> None:
-    prices = [values.get(name) is not None for name in ("input_price", "output_price", "currency")]
-    if any(prices) and not all(prices):
-        raise Refused("--input-price, --output-price and --currency go together: a cost needs all three")
-
-
-def _key(given: argparse.Namespace, name: str, base_url: str, settings: Settings) -> dict[str, str | None]:
-    """Read the key that was promised, and encrypt it. Raises Refused, CredentialError."""
-    if given.credential_env:
-        if not CREDENTIAL_NAME.fullmatch(given.credential_env):
-            raise Refused(
-                f"--credential-env {given.credential_env!r}: use the name of a variable that ends in _API_KEY"
-            )
-        return {"credential": None}
+def _key(given: argparse.Namespace, name: str) -> dict[str, str | None]:
+    """Read the key that was promised. Raises Refused."""
     if given.no_key:
         return {"credential": None, "credential_env": None}
     if given.key_from is not None:
@@ -248,59 +194,24 @@ def _key(given: argparse.Namespace, name: str, base_url: str, settings: Settings
         where = "standard input"
     else:
         return {}
-    key = key.strip()
-    if not key:
+    if not key.strip():
         raise Refused(f"{where} holds no key")
-    if not (key.isascii() and key.isprintable()):
-        raise Refused(f"{where} holds a key that HTTP cannot carry; look for a line break or a typographic character")
-    encrypted = credentials.encrypt(key, name=name, base_url=base_url, settings=settings)
-    return {"credential": encrypted, "credential_env": None}
+    return {"credential": key.strip()}
 
 
-def _moved_key(row: AnyRow, base_url: str, settings: Settings) -> str:
-    """Keep a key whose endpoint moved within its origin. Raises Refused: another origin needs the key again."""
-    try:
-        credentials.decrypt(row.credential, name=row.name, base_url=base_url, settings=settings)
-    except CredentialError as error:
-        raise Refused(f"endpoint {row.name!r}: {error} (with --key-stdin in this same command)") from error
-    return str(row.credential)
-
-
-def _limit_agent(tx: Connection, given: argparse.Namespace, values: Mapping[str, Any]) -> str:
-    if others := sorted(set(values) - set(LIMITS)):
+def _limit_agent(desk: Desk, given: argparse.Namespace, values: Mapping[str, Any]) -> str:
+    if others := sorted(set(values) - set(edits.LIMITS)):
         raise Refused(f"--agent takes limits only, not {', '.join(others)}")
-    limits = {name: values.get(name) for name in LIMITS}
-    stored.limit_agent(tx, given.name, given.agent, limits)
+    limits = {name: values.get(name) for name in edits.LIMITS}
+    edits.limit_agent(desk, given.name, given.agent, limits)
     told = ", ".join(f"{name} {value}" for name, value in limits.items() if value is not None)
     return f"agent {given.agent!r} at endpoint {given.name!r}: {told or 'no limits of its own'}"
 
 
-def _set_budget(tx: Connection, given: argparse.Namespace) -> None:
+def _set_budget(desk: Desk, given: argparse.Namespace) -> None:
     if given.budget is not None:
-        budgets.add(tx, {"endpoint": given.name, **given.budget, "at_limit": given.at_limit})
-
-
-async def _reached(endpoint: Endpoint, settings: Settings) -> str:
-    """Ask for the base address. Any answer proves that it is there; a key is judged by a real call only."""
-    url = base_of(endpoint)
-    async with client_for(endpoint, allowed_networks=settings.endpoint_allowed_networks) as client:
-        try:
-            answer = await client.get(url, timeout=REACH_SECONDS)
-        except httpx.HTTPError as error:
-            raise Failed(f"endpoint {endpoint.name!r}: {origin(url)} cannot be reached: {error}") from error
-    key = f"a key of {len(endpoint.api_key)} characters was sent" if endpoint.api_key else "no key is set"
-    if answer.status_code in (401, 403):
-        raise Failed(f"endpoint {endpoint.name!r}: {origin(url)} refuses the key: HTTP {answer.status_code}; {key}")
-    return f"{origin(url)} answers (HTTP {answer.status_code}); {key}. A real call: … test {endpoint.name} --agent ID"
-
-
-async def _asked(endpoint: Endpoint, given: argparse.Namespace, settings: Settings) -> AgentResult:
-    request = AgentRequest(
-        kind="agent", target=given.agent, run_id=new_run_id(), timeout=given.timeout, message=given.message
-    )
-    async with client_for(endpoint, allowed_networks=settings.endpoint_allowed_networks) as client:
-        context = CallContext(client, endpoint, settings.result_max_bytes)
-        return await call(registry.get(endpoint.provider), context, request)
+        new = {"endpoint": given.name, **given.budget, "at_limit": given.at_limit}
+        budget_edits.add(desk, read(budget_edits.NewBudget, new))
 
 
 def _where_key(row: AnyRow) -> str:
@@ -308,7 +219,7 @@ def _where_key(row: AnyRow) -> str:
 
 
 def _limits(row: AnyRow) -> tuple[str, ...]:
-    return tuple("" if (value := getattr(row, name)) is None else str(value) for name in LIMITS)
+    return tuple("" if (value := getattr(row, name)) is None else str(value) for name in edits.LIMITS)
 
 
 def _price(row: AnyRow) -> str:
@@ -316,13 +227,6 @@ def _price(row: AnyRow) -> str:
         return ""
     known = ("?" if price is None else shown(Decimal(price)) for price in (row.input_price, row.output_price))
     return f"{'/'.join(known)} {row.currency}"
-
-
-def _why(error: IntegrityError, name: str) -> str:
-    text = str(error.orig)
-    if "uq_agent_endpoint_name" in text or "agent_endpoint.name" in text:
-        return f"the name is taken; change it with: python -m scripts.endpoints set {name}"
-    return text
 
 
 def _say(message: str, code: int) -> int:
@@ -369,7 +273,7 @@ def _offer_columns(parser: argparse.ArgumentParser) -> None:
     key.add_argument("--key-from", metavar="VARIABLE", help="read the key from this environment variable, now")
     key.add_argument("--credential-env", metavar="NAME_API_KEY", help="workers read the key from this variable")
     key.add_argument("--no-key", action="store_true", help="it needs none")
-    for name in LIMITS:
+    for name in edits.LIMITS:
         parser.add_argument(f"--{name.replace('_', '-')}", type=_positive, metavar="N")
     parser.add_argument("--input-price", type=_amount, metavar="PRICE", help="of a million tokens")
     parser.add_argument("--output-price", type=_amount, metavar="PRICE")

@@ -6,7 +6,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-PACKAGES=(make curl python3 python3-venv mariadb-server-core mariadb-client-core redis-server faketime)
+PACKAGES=(
+    make curl python3 python3-venv mariadb-server-core mariadb-client-core mariadb-client redis-server redis-tools faketime
+    docker-compose # for `config` alone, which needs no daemon
+    chromium # the console's tests drive it
+)
 
 has_broker() {
     local wheel
@@ -24,6 +28,8 @@ has() {
         python3-venv) "${PYTHON:-python3}" -c 'import ensurepip, venv' 2>&1 ;;
         mariadb-server-core) command -v mariadbd && command -v mariadb-install-db ;;
         mariadb-client-core) command -v mariadb && command -v my_print_defaults ;;
+        mariadb-client) command -v mariadb-admin && command -v mariadb-dump ;;
+        redis-tools) command -v redis-cli || command -v valkey-cli ;;
         redis-server) has_broker ;;
         *) command -v "$1" ;;
     esac >/dev/null

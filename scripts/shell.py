@@ -1,6 +1,8 @@
 """What every operators' command does around its work: the terminal, the settings, the database, a refusal."""
 
+import getpass
 import io
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 import preflight
 from config import Settings, get_settings
 from logger import redact
+from store.audit import Actor
 from store.database import connect
 
 
@@ -30,6 +33,15 @@ def ledger() -> Iterator[tuple[Settings, Engine]]:
         yield settings, engine
     finally:
         engine.dispose()
+
+
+def actor() -> Actor:
+    """Name who runs the command, for the audit: the account and the machine."""
+    try:
+        account = getpass.getuser()
+    except (KeyError, OSError):  # an account without a name
+        account = "?"
+    return Actor(f"{account}@{socket.gethostname()}", "command")
 
 
 def unusable(error: SQLAlchemyError) -> str:

@@ -1,6 +1,6 @@
 """Queries on `audit_log`: who changed what, and what it was before. Rows are only ever added.
 
-Edits of `periodic_task` by plain SQL are entered by triggers (migrations/sql/0006_*_audit.sql). Whoever enters the
+Edits by plain SQL are entered by triggers (migrations/sql/0006_*_audit.sql, 0008_*_audit.sql). Whoever enters the
 changes of a transaction himself calls `silence_triggers` first, or they would stand there twice.
 """
 
@@ -23,12 +23,17 @@ STATE: Table = SchedulerState.__table__  # type: ignore[assignment]
 
 NOTE_CHARS: Final = 1000
 ACTOR_CHARS: Final = 191
-SILENT: Final = "audited_by_the_program"  # SQLite has no session variables: the triggers look for this row
+SILENT: Final = "audited_by_the_program"
+"""The row of `scheduler_state` that the triggers look for."""
+MINE: Final = f"CONCAT('{SILENT}:', CONNECTION_ID())"
+SILENCE_SESSION: Final = (
+    f"REPLACE INTO scheduler_state (name, value, update_time) VALUES ({MINE}, '', UTC_TIMESTAMP(6))"  # noqa: S608
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who changes something, and the way he came in: token, session, sql or system."""
+    """Who changes something, and the way he came in: token, session, command, sql or system."""
 
     name: str
     via: str
@@ -88,17 +93,21 @@ def _text_of(value: Any) -> str:
 @contextmanager
 def silence_triggers(tx: Connection) -> Iterator[None]:
     """Let the triggers enter nothing for a while: who opens this enters the changes himself, in this transaction."""
-    if tx.dialect.name == "sqlite":  # the transaction is the only writer, so nobody else ever sees the row
+    # A row of this transaction only. On SQLite it is the sole writer; elsewhere the row names the session, and
+    # operators may not write the table, while a session variable is anybody's: it only makes the triggers look.
+    if tx.dialect.name == "sqlite":
         tx.execute(insert(STATE).values(name=SILENT, value="", update_time=utc_now()))
         yield
         tx.execute(delete(STATE).where(STATE.c.name == SILENT))
         return
-    tx.exec_driver_sql("SET @audited_by_the_program = 1")
+    tx.exec_driver_sql(SILENCE_SESSION)
+    tx.exec_driver_sql(f"SET @{SILENT} = 1")
     try:
         yield
     finally:
         if not tx.invalidated:
-            tx.exec_driver_sql("SET @audited_by_the_program = NULL")
+            tx.exec_driver_sql(f"SET @{SILENT} = NULL")
+            tx.exec_driver_sql(f"DELETE FROM scheduler_state WHERE name = {MINE}")  # noqa: S608 - our own text
 
 
 def page(

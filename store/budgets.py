@@ -35,6 +35,22 @@ def every(connection: Connection) -> list[Budget]:
     return [Budget(*row) for row in connection.execute(select(*_COLUMNS).order_by(B.id))]
 
 
+def page(connection: Connection, after: int, limit: int) -> Sequence[AnyRow]:
+    """Page through the budgets by id. Primary key."""
+    return connection.execute(select(TABLE).where(B.id > after).order_by(B.id).limit(limit)).all()
+
+
+def read(connection: Connection, budget_id: int, *, lock: bool = False) -> AnyRow | None:
+    """Read one, with what is known of it. Primary key."""
+    query = select(TABLE).where(B.id == budget_id)
+    return connection.execute(query.with_for_update() if lock else query).one_or_none()
+
+
+def of_row(row: AnyRow) -> Budget:
+    """Take the budget out of its row."""
+    return Budget(*(getattr(row, column.name) for column in _COLUMNS))
+
+
 def lock(tx: Connection, ids: Sequence[int]) -> list[Budget]:
     """Lock budgets, always in the order of their ids, and read them as they are now. Primary key."""
     query = select(*_COLUMNS).where(B.id.in_(ids)).order_by(B.id).with_for_update()
@@ -146,9 +162,18 @@ def add(tx: Connection, values: dict[str, Any]) -> int:
     return int(key[0])
 
 
-def remove_of(tx: Connection, endpoint: str) -> int:
-    """Delete the budgets of an endpoint; return how many."""
-    ids = list(tx.execute(select(B.id).where(B.endpoint == endpoint)).scalars())
+def change(tx: Connection, budget_id: int, values: dict[str, Any]) -> None:
+    """Change columns of a budget. Primary key."""
+    tx.execute(update(TABLE).where(B.id == budget_id).values(**values))
+
+
+def of_endpoint(connection: Connection, endpoint: str) -> Sequence[AnyRow]:
+    """Read the budgets of an endpoint."""
+    return connection.execute(select(TABLE).where(B.endpoint == endpoint).order_by(B.id)).all()
+
+
+def remove(tx: Connection, ids: Sequence[int]) -> int:
+    """Delete budgets and what they know of spending; return how many. Primary key."""
     for table in (USES, SLICES):  # SQLite enforces no foreign keys
         tx.execute(delete(table).where(table.c.budget_id.in_(ids)))
     return tx.execute(delete(TABLE).where(B.id.in_(ids))).rowcount

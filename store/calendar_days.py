@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import Connection, Table, delete, func, insert, select, update
 
 from core.calendar_data import CalendarError
 from core.calendars import Overrides, data_end, data_ends_on, ends_soon, parse_name
 from models import CalendarDay
 from store import leases
+from store.database import AnyRow, utc_now
 from store.schedules import T
 
 TABLE: Table = CalendarDay.__table__  # type: ignore[assignment]
@@ -49,6 +50,29 @@ def notes(connection: Connection, calendar: str) -> Mapping[date, str]:
     """Say why days of one calendar were overridden, for a preview. Primary key."""
     rows = connection.execute(select(C.day, C.note).where(C.calendar == calendar, C.note.is_not(None)))
     return {row.day: row.note for row in rows}
+
+
+def of_calendar(connection: Connection, calendar: str, *, lock: bool = False) -> dict[date, AnyRow]:
+    """Read the rows of one calendar, however its name is spelt in them; of the table, some hundred rows."""
+    query = select(TABLE).order_by(C.day)
+    rows = connection.execute(query.with_for_update() if lock else query)
+    return {row.day: row for row in rows if _name(row.calendar) == calendar}
+
+
+def add(tx: Connection, calendar: str, day: date, values: Mapping[str, Any]) -> None:
+    """Enter a day. Raises IntegrityError where it is there."""
+    tx.execute(insert(TABLE).values(calendar=calendar, day=day, **values))
+
+
+def change(tx: Connection, row: AnyRow, values: Mapping[str, Any]) -> None:
+    """Change a day. Primary key."""
+    mine = (C.calendar == row.calendar, C.day == row.day)
+    tx.execute(update(TABLE).where(*mine).values(**values, update_time=utc_now()))
+
+
+def remove(tx: Connection, row: AnyRow) -> None:
+    """Delete a day. Primary key."""
+    tx.execute(delete(TABLE).where(C.calendar == row.calendar, C.day == row.day))
 
 
 class InUse(NamedTuple):

@@ -22,9 +22,20 @@ def read(connection: Connection, name: str) -> AnyRow | None:
     return next((row for row in rows if row.name == name), None)  # MySQL's comparison ignores case
 
 
+def by_id(connection: Connection, endpoint_id: int, *, lock: bool = False) -> AnyRow | None:
+    """Read one endpoint by its id. Primary key."""
+    query = select(TABLE).where(E.id == endpoint_id)
+    return connection.execute(query.with_for_update() if lock else query).one_or_none()
+
+
 def every(connection: Connection) -> Sequence[AnyRow]:
     """Read every endpoint, by name."""
     return connection.execute(select(TABLE).order_by(E.name)).all()
+
+
+def page(connection: Connection, after: int, limit: int) -> Sequence[AnyRow]:
+    """Page through the endpoints by id. Primary key."""
+    return connection.execute(select(TABLE).where(E.id > after).order_by(E.id).limit(limit)).all()
 
 
 def rules(connection: Connection) -> Sequence[AnyRow]:
@@ -38,9 +49,15 @@ def agent_limits(connection: Connection) -> Sequence[AnyRow]:
     return connection.execute(select(LIMITS).order_by(LIMITS.c.endpoint, LIMITS.c.agent)).all()
 
 
-def add(tx: Connection, values: Mapping[str, Any]) -> None:
-    """Enter an endpoint. Raises IntegrityError where its name is taken."""
-    tx.execute(insert(TABLE).values(**values))
+def limits_of(connection: Connection, endpoint: str) -> Sequence[AnyRow]:
+    """Read the limits of one endpoint's agents. Primary key."""
+    return connection.execute(select(LIMITS).where(LIMITS.c.endpoint == endpoint).order_by(LIMITS.c.agent)).all()
+
+
+def add(tx: Connection, values: Mapping[str, Any]) -> int:
+    """Enter an endpoint; return its id. Raises IntegrityError where its name is taken."""
+    key = tx.execute(insert(TABLE).values(**values)).inserted_primary_key
+    return int(key[0])  # type: ignore[index]
 
 
 def change(tx: Connection, name: str, values: Mapping[str, Any]) -> bool:

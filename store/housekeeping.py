@@ -1,15 +1,24 @@
-"""Retention of the ledger: final runs older than RUN_RETENTION_DAYS are deleted in small batches."""
+"""Retention: final runs older than RUN_RETENTION_DAYS, and entries of the audit older than AUDIT_RETENTION_DAYS.
+
+They are deleted in small batches.
+"""
 
 import uuid
 from datetime import datetime
 
-from sqlalchemy import Connection, Engine, bindparam, delete, select
+from sqlalchemy import Connection, Engine, Table, bindparam, delete, select
 
 from core.lifecycle import FINAL
+from models import BulkChange
+from store import audit
+from store.audit import Actor, Change
 from store.database import transaction
 from store.runs import TABLE, R
 
+BULK: Table = BulkChange.__table__  # type: ignore[assignment]
+
 BATCH = 500
+SYSTEM = Actor("retention", "system")
 
 
 def first_id_at(moment: datetime) -> str:
@@ -41,3 +50,31 @@ def purge_runs(engine: Engine, before: datetime) -> int:
                 # One by one: MySQL would rather scan for a long IN list, and a scan waits for every locked row.
                 tx.execute(delete(TABLE).where(R.id == bindparam("run_id")), final)
                 deleted += len(final)
+
+
+def has_audit_before(connection: Connection, moment: datetime) -> bool:
+    """Tell whether the audit's first entry is older. Primary key."""
+    first = connection.execute(select(audit.A.create_time).order_by(audit.A.id).limit(1)).scalar()
+    return isinstance(first, datetime) and first < moment
+
+
+def purge_audit(engine: Engine, before: datetime) -> int:
+    """Delete entries made before a moment, and bulk changes that cannot be undone without them; count the entries.
+
+    Primary key, 500 rows a transaction, from the oldest to the first that stays. What was deleted is entered.
+    """
+    deleted = 0
+    while True:
+        with transaction(engine) as tx:
+            page = select(audit.A.id, audit.A.create_time).order_by(audit.A.id).limit(BATCH)
+            found = tx.execute(page.with_for_update(skip_locked=True)).all()
+            old = [{"entry_id": row.id} for row in found if row.create_time < before]
+            if old:
+                tx.execute(delete(audit.TABLE).where(audit.A.id == bindparam("entry_id")), old)
+                deleted += len(old)
+                continue
+            tx.execute(delete(BULK).where(BULK.c.create_time < before))
+            if deleted:
+                told = {"entries": deleted, "before": before}
+                audit.record(tx, SYSTEM, Change(action="audit.purge", subject="audit_log", after=told))
+            return deleted

@@ -120,6 +120,14 @@ def take_turn(tx: Connection, name: str, every: timedelta) -> bool:
     return True
 
 
+def hold_turn(tx: Connection, name: str) -> bool:
+    """True for one beat at a time, until its transaction ends. Primary key."""
+    if read_state(tx, name) is None:
+        write_state(tx, name, "")
+    turn = select(STATE.c.name).where(STATE.c.name == name).with_for_update(skip_locked=True)
+    return tx.execute(turn).first() is not None
+
+
 def _enter_state(tx: Connection, name: str, value: str, now: datetime) -> bool:
     """Insert a value that is not there yet. False: another beat was faster."""
     try:

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, and_, case, func, or_, select
 
+from core.after import STARTS_AFTER
 from core.hints import BESIDE, CROWD
 from core.lifecycle import State
 from store.database import AnyRow
@@ -21,7 +22,7 @@ ARMED: Final = (T.needs_arming == 0, T.next_run_at.is_not(None))  # so enabled, 
 SILENCED: Final = (
     T.enabled == 1,
     T.config_error.is_(None),
-    or_(T.hint.is_(None), T.hint.not_like("finished:%")),
+    or_(T.hint.is_(None), and_(T.hint.not_like("finished:%"), T.hint.not_like(f"{STARTS_AFTER}%"))),
 )
 
 

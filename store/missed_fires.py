@@ -15,6 +15,7 @@ from store import leases
 from store.database import read_clock
 from store.schedules import DUE_INDEX, TABLE, T, runnable
 
+OVERDUE: Final = timedelta(seconds=30)  # what is due for longer is overdue
 NOTED: Final = "missed_fires"
 COUNTED: Final = 10_000
 NAME_CHARS: Final = 100

@@ -51,10 +51,7 @@ def anything_due(connection: Connection) -> bool:
 
 def take_turn(tx: Connection) -> bool:
     """Let one beat at a time work runs in: True where nobody else is at it. Primary key."""
-    if leases.read_state(tx, TURN) is None:
-        leases.write_state(tx, TURN, "")
-    turn = select(leases.STATE.c.name).where(leases.STATE.c.name == TURN).with_for_update(skip_locked=True)
-    return tx.execute(turn).first() is not None
+    return leases.hold_turn(tx, TURN)
 
 
 def take_ended(tx: Connection, limit: int) -> Sequence[AnyRow]:
@@ -254,14 +251,32 @@ def channel(connection: Connection, name: str) -> AnyRow | None:
     return connection.execute(select(CHANNEL).where(CHANNEL.c.name == name)).one_or_none()
 
 
-def save_channel(tx: Connection, name: str, address: Mapping[str, str | None]) -> bool:
-    """Enter a channel or give it another address (`url_env`, `url`). False: it was there."""
-    if channel(tx, name) is not None:
-        values = {**address, "ready_at": None, "failures": 0, "last_error": None}
-        tx.execute(update(CHANNEL).where(CHANNEL.c.name == name).values(values))
-        return False
-    tx.execute(insert(CHANNEL).values(name=name, **address))
-    return True
+def channel_by_id(connection: Connection, channel_id: int, *, lock: bool = False) -> AnyRow | None:
+    """Read one channel by its id. Primary key."""
+    query = select(CHANNEL).where(CHANNEL.c.id == channel_id)
+    return connection.execute(query.with_for_update() if lock else query).one_or_none()
+
+
+def channel_names(connection: Connection) -> frozenset[str]:
+    """Name every channel. Index uq_notify_channel_name."""
+    return frozenset(connection.execute(select(CHANNEL.c.name)).scalars())
+
+
+def waiting_for(connection: Connection, name: str) -> int:
+    """Count the events that wait for a channel. Index uq_notify_message."""
+    return int(connection.execute(select(func.sum(M.pending)).where(M.channel == name)).scalar_one() or 0)
+
+
+def add_channel(tx: Connection, values: Mapping[str, Any]) -> int:
+    """Enter a channel; return its id. Raises IntegrityError where its name is taken."""
+    key = tx.execute(insert(CHANNEL).values(**values)).inserted_primary_key
+    return int(key[0])  # type: ignore[index]
+
+
+def change_channel(tx: Connection, channel_id: int, values: Mapping[str, Any]) -> None:
+    """Change what operators own; another address (`url_env`, `url`) is tried at once. Primary key."""
+    anew = {"ready_at": None, "failures": 0, "last_error": None} if {"url", "url_env"} & values.keys() else {}
+    tx.execute(update(CHANNEL).where(CHANNEL.c.id == channel_id).values(**values, **anew))
 
 
 def replace_url(connection: Connection, name: str, old: str, new: str) -> bool:

@@ -20,7 +20,7 @@ REPEATABLE: Final = sorted(FINAL)
 TAKEN_MOMENTS: Final = 10_000  # SQLite's clock knows milliseconds, and several repetitions may share one
 _REPEATED: Final = (
     "id", "periodic_task_id", "task_name", "origin", "scheduled_for", "ready_at", "state", "queue", "priority",
-    "config", "retry_of",
+    "config", "retry_of", "after_run",
 )  # fmt: skip
 _LOCKED: Final = (R.id, R.state, R.queue, R.priority, R.attempt, R.periodic_task_id, R.task_name, R.config)
 
@@ -48,8 +48,10 @@ def cancel_waiting(tx: Connection, queue: str, run_ids: Sequence[str], reason: s
     return done
 
 
-def repeat(tx: Connection, run_id: str, moment: datetime) -> str | None:
-    """Make a new run of a final one, with its input and its lane; name it. None: it is not final. Primary key.
+def repeat(tx: Connection, run_id: str, moment: datetime, config: str | None = None) -> str | None:
+    """Make a new run of a final one, with its lane and its input, or with `config`; name it.
+
+    None: it is not final. Primary key.
 
     The moment is `moment`, or the first microsecond after it at which the task has no run by the API yet.
     """
@@ -58,7 +60,9 @@ def repeat(tx: Connection, run_id: str, moment: datetime) -> str | None:
         at = literal(moment + timedelta(microseconds=later), R.scheduled_for.type)
         copied = select(
             literal(new_id), R.periodic_task_id, R.task_name, literal(Origin.API.value), at, ready,
-            literal(State.PENDING.value), R.queue, R.priority, R.config, R.id,
+            literal(State.PENDING.value), R.queue, R.priority,
+            R.config if config is None else literal(config, R.config.type), R.id,
+            R.after_run,
         ).where(R.id == run_id, R.state.in_(REPEATABLE))  # fmt: skip
         try:
             with tx.begin_nested():

@@ -20,6 +20,7 @@ from store.overview import ERROR_CHARACTERS, RUN_SUMMARY
 from store.runs import TABLE, R
 
 PIECE: Final = 10_000  # rows that one answer looks at
+FIRST_LOOK: Final = 2_000  # rows among which a page is often found, so that no index need be weighed
 SORTABLE: Final = 50_000  # entries of another index that one answer reads and sorts
 TOP_TASKS: Final = 20
 
@@ -79,23 +80,43 @@ def created_at(run_id: str) -> datetime | None:
 
 
 def search(connection: Connection, wanted: Wanted, before: str | None, limit: int) -> Found:
-    """Find the newest `limit` runs with an id below `before`, or those among the next PIECE rows.
+    """Find the newest `limit` runs with an id below `before`, or those among the next FIRST_LOOK + PIECE rows.
 
-    Primary key backwards; ix_task_run_ready or uq_task_run_moment where they hold few enough entries.
+    Primary key backwards; ix_task_run_ready or uq_task_run_moment where they hold few enough entries, and the first
+    look did not fill the page: what is asked for by state is mostly not that rare.
     """
+    if wanted.task_id is None and limit < FIRST_LOOK and _leaves_rest(wanted, BY_ID):
+        edge = _edge(connection, wanted, BY_ID, before, FIRST_LOOK)
+        first = _read(connection, wanted, BY_ID, before, edge, limit + 1)
+        if len(first) > limit:
+            return Found(first[:limit], first[limit - 1].id)
+        if len(first) == limit or edge is None:
+            return Found(first, edge)
+        rest = _search(connection, wanted, edge, limit - len(first))
+        return Found([*first, *rest.rows], rest.resume_before)
+    return _search(connection, wanted, before, limit)
+
+
+def _search(connection: Connection, wanted: Wanted, before: str | None, limit: int) -> Found:
     path = _path(connection, wanted)
     edge = None
     if _leaves_rest(wanted, path):
         edge = _edge(connection, wanted, path, before, PIECE)
     elif path != BY_ID:  # rows are looked up for those that are shown only
         edge = _edge(connection, wanted, path, before, limit + 1)
-    query = select(*RUN_SUMMARY, func.substr(R.error, 1, ERROR_CHARACTERS).label("error")).where(
-        *_bounds(wanted, before, edge), *_conditions(wanted)
-    )
-    rows = connection.execute(_hinted(query, path).order_by(R.id.desc()).limit(limit + 1)).all()
+    rows = _read(connection, wanted, path, before, edge, limit + 1)
     if len(rows) > limit:
         return Found(rows[:limit], rows[limit - 1].id)
     return Found(rows, edge)
+
+
+def _read(
+    connection: Connection, wanted: Wanted, path: str, before: str | None, edge: str | None, limit: int
+) -> Sequence[AnyRow]:
+    query = select(*RUN_SUMMARY, func.substr(R.error, 1, ERROR_CHARACTERS).label("error")).where(
+        *_bounds(wanted, before, edge), *_conditions(wanted)
+    )
+    return connection.execute(_hinted(query, path).order_by(R.id.desc()).limit(limit)).all()
 
 
 def ids(connection: Connection, wanted: Wanted, before: str | None, limit: int) -> tuple[Sequence[str], str | None]:
@@ -135,14 +156,14 @@ def newest(connection: Connection, wanted: Wanted, offset: int, limit: int, colu
 
 def count(connection: Connection, wanted: Wanted, limit: int) -> int:
     """Count the runs, up to `limit`. Without reading a row where only a state is asked, or nothing."""
-    some = select(literal(1).label("one")).select_from(TABLE)
-    some = some.where(*_bounds(wanted, None, None), *_conditions(wanted))
+    some = select(literal(1)).select_from(TABLE).where(*_bounds(wanted, None, None), *_conditions(wanted))
     if replace(wanted, states=()).asks_anything:
         some = _hinted(some, _path(connection, wanted))
     elif wanted.states:
         some = _hinted(some, BY_STATE)
-    found: int = connection.execute(select(func.count()).select_from(some.limit(limit).subquery())).scalar_one()
-    return found
+    if connection.execute(some.limit(1).offset(limit - 1)).first() is not None:
+        return limit  # a count of so many would first copy them into a table of its own
+    return min(connection.execute(some.with_only_columns(func.count())).scalar_one(), limit)
 
 
 def retries_of(connection: Connection, run: AnyRow, limit: int = 20) -> Sequence[AnyRow]:
@@ -171,8 +192,9 @@ def _path(connection: Connection, wanted: Wanted) -> str:
     if wanted.states and not ALWAYS_MANY & set(wanted.states):
         narrowing.append((BY_STATE, R.state.in_(wanted.states)))
     for path, condition in narrowing:
-        entries = select(literal(1).label("one")).with_hint(TABLE, path, "mysql").where(condition).limit(SORTABLE)
-        if connection.execute(select(func.count()).select_from(entries.subquery())).scalar_one() < SORTABLE:
+        # The last one that would be too many; a count of so many would first copy them into a table of its own.
+        entries = _hinted(select(literal(1)).select_from(TABLE).where(condition), path)
+        if connection.execute(entries.limit(1).offset(SORTABLE - 1)).first() is None:
             return path
     return BY_ID
 

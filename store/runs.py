@@ -61,6 +61,7 @@ class NewRun:
     error: str | None = None
     result_data: str | None = None
     finished_at: datetime | None = None
+    after_run: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,13 @@
 """Queries on `periodic_task`: what needs arming, what is due, and moving rows on."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Integer, Table, and_, bindparam, case, exists, select, update
+from sqlalchemy import Connection, Integer, Table, and_, bindparam, case, exists, or_, select, update
 
-from core.hints import HINT_CHARS
+from core.hints import DEAF, HINT_CHARS
 from core.lifecycle import Origin, State
 from models import AgentEndpoint, PeriodicTask, TaskRun
 from store.bulk import moment_text, send_rows, update_by_id, updating
@@ -231,6 +231,13 @@ CONCERNED = {"default_zone": T.timezone.is_(None), "calendars": T.calendar.is_no
 def armed_after(tx: Connection, last: int, concern: str, limit: int = 1000) -> list[int]:
     """Name armed rows beyond an id that a change concerns: a key of CONCERNED. Primary key."""
     bounds = [T.id > last, T.armed_for.is_not(None), CONCERNED[concern]]
+    return list(tx.execute(select(T.id).where(*bounds).order_by(T.id).limit(limit)).scalars())
+
+
+def armed_for_channels(tx: Connection, last: int, removed: Iterable[str], limit: int = 1000) -> list[int]:
+    """Name armed rows beyond an id that name a channel in vain, or one of these in their config. Primary key."""
+    named = [T.task_extra_config.contains(f'"{name}"', autoescape=True) for name in removed]
+    bounds = [T.id > last, T.needs_arming == 0, T.next_run_at.is_not(None), or_(T.hint.contains(DEAF), *named)]
     return list(tx.execute(select(T.id).where(*bounds).order_by(T.id).limit(limit)).scalars())
 
 

@@ -1,26 +1,30 @@
 """Counts of the ledger, as the seeds' APIs tell them. Each reads at most LIMIT runs; who asks remembers them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from time import monotonic
 from typing import Final
 
-from sqlalchemy import Connection, case, func, literal, select, text
+from sqlalchemy import ColumnElement, Connection, LargeBinary, case, cast, func, literal, select, text
 
 from core.lifecycle import State
-from store.database import AnyRow
 from store.housekeeping import first_id_at
 from store.run_search import BY_ID, BY_STATE
 from store.runs import TABLE, R
 
 LIMIT: Final = 1_000_000
+PIECE: Final = 50_000  # runs that one statement sums up
 
 
 @dataclass(frozen=True, slots=True)
 class TaskFigures:
-    """What the runs of one queue and task came to. `seconds` is the mean of the `ended` ones; None: there are none."""
+    """What runs of one queue came to whose tasks are of one module; None: of none of those that were asked about.
 
-    task_name: str
+    `seconds` is the mean of the `ended` ones; None: there are none.
+    """
+
+    module: str | None
     queue: str
     runs: int
     succeeded: int
@@ -48,41 +52,52 @@ def count_by_state(connection: Connection) -> dict[State, int]:
     return {state: getattr(row, state.value) for state in State}
 
 
-def since(connection: Connection, moment: datetime) -> Sequence[TaskFigures]:
-    """Sum up the runs created since a moment, the newest LIMIT of them, by task and queue. Primary key."""
-    some = (
-        select(R.task_name, R.queue, R.state, R.started_at, R.finished_at)
-        .with_hint(TABLE, BY_ID, "mysql")
-        .where(R.id >= first_id_at(moment))
-        .order_by(R.id.desc())
-        .limit(LIMIT)
-        .subquery()
-    )
+def between(
+    connection: Connection, since: datetime, until: datetime | None, modules: Sequence[str], *, seconds: float
+) -> list[TaskFigures]:
+    """Sum up the runs created from one moment to another, newest first, by queue and module. Primary key.
+
+    In pieces, each a statement of its own; no further one begins after LIMIT runs, nor after so many `seconds`: the
+    oldest runs are left out then. What belongs together may come in several parts.
+    """
+    lowest, give_up = first_id_at(since), monotonic() + seconds
+    bounds = [R.id >= lowest, *([R.id < first_id_at(until)] if until else [])]
+    found: list[TaskFigures] = []
+    for _ in range(LIMIT // PIECE):
+        piece = select(R.id).with_hint(TABLE, BY_ID, "mysql").where(*bounds).order_by(R.id.desc())
+        edge = connection.execute(piece.limit(1).offset(PIECE - 1)).scalar_one_or_none()
+        found += _summed_up(connection, [*bounds, R.id >= (edge or lowest)], modules)
+        if edge is None or monotonic() > give_up:
+            break
+        bounds = [R.id >= lowest, R.id < edge]
+    return found
+
+
+def _summed_up(
+    connection: Connection, bounds: Sequence[ColumnElement[bool]], modules: Sequence[str]
+) -> Iterator[TaskFigures]:
     took = (
-        func.timestampdiff(text("MICROSECOND"), some.c.started_at, some.c.finished_at) / 1e6
+        func.timestampdiff(text("MICROSECOND"), R.started_at, R.finished_at) / 1e6
         if connection.dialect.name != "sqlite"
-        else (func.julianday(some.c.finished_at) - func.julianday(some.c.started_at)) * 86400
+        else (func.julianday(R.finished_at) - func.julianday(R.started_at)) * 86400
     )
-    rows: Sequence[AnyRow] = connection.execute(
+    # As bytes: the collation of the column makes no difference between cases.
+    parts = cast(literal(".").concat(R.task_name).concat("."), LargeBinary)
+    module = case(*((func.instr(parts, f".{name}.") > 0, name) for name in modules), else_=None).label("module")
+    rows = connection.execute(
         select(
-            some.c.task_name,
-            some.c.queue,
+            module,
+            R.queue,
             func.count().label("runs"),
-            func.sum(case((some.c.state == State.SUCCESS, 1), else_=0)).label("succeeded"),
-            func.sum(case((some.c.state == State.FAILURE, 1), else_=0)).label("failed"),
+            func.sum(case((R.state == State.SUCCESS, 1), else_=0)).label("succeeded"),
+            func.sum(case((R.state == State.FAILURE, 1), else_=0)).label("failed"),
             func.count(took).label("ended"),
             func.avg(took).label("seconds"),
-        ).group_by(some.c.task_name, some.c.queue)
-    ).all()
-    return [
-        TaskFigures(
-            row.task_name,
-            row.queue,
-            row.runs,
-            int(row.succeeded),
-            int(row.failed),
-            row.ended,
-            None if row.seconds is None else float(row.seconds),
         )
-        for row in rows
-    ]
+        .with_hint(TABLE, BY_ID, "mysql")
+        .where(*bounds)
+        .group_by(text("1"), R.queue)
+    )
+    for row in rows:
+        seconds = None if row.seconds is None else float(row.seconds)
+        yield TaskFigures(row.module, row.queue, row.runs, int(row.succeeded), int(row.failed), row.ended, seconds)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
 
 from store.database import AnyRow, is_duplicate
@@ -70,10 +70,12 @@ def page(connection: Connection, selection: Selection, after: int, limit: int) -
     """Page through the selected rows by id. Primary key, from `after` on.
 
     An owner's rows are found by ix_periodic_task_owner, a prefix by uq_periodic_task_name, ids by the primary key;
-    the other conditions are compared row by row until the page is full.
+    the other conditions are compared row by row until the page is full. Ids come first: a row that is passed over
+    would else be read whole, too, which doubles the cost of a filter that few rows meet.
     """
-    query = select(*TASK).where(T.id > after, *where(selection))
-    return connection.execute(query.order_by(T.id).limit(limit)).all()
+    found = _ids(selection, after, limit).subquery()
+    query = select(*TASK).select_from(found).join(TABLE, T.id == found.c.id)
+    return connection.execute(query.order_by(T.id)).all()
 
 
 def count(connection: Connection, selection: Selection) -> int:
@@ -83,8 +85,11 @@ def count(connection: Connection, selection: Selection) -> int:
 
 def ids_after(connection: Connection, selection: Selection, after: int, limit: int) -> Sequence[int]:
     """Name selected rows in order. As `page`."""
-    query = select(T.id).where(T.id > after, *where(selection))
-    return connection.execute(query.order_by(T.id).limit(limit)).scalars().all()
+    return connection.execute(_ids(selection, after, limit)).scalars().all()
+
+
+def _ids(selection: Selection, after: int, limit: int) -> Select[tuple[Any]]:
+    return select(T.id).where(T.id > after, *where(selection)).order_by(T.id).limit(limit)
 
 
 def read(connection: Connection, task_id: int) -> AnyRow | None:

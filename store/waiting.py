@@ -32,14 +32,19 @@ def skip(connection: Connection, run_id: str, why: str) -> bool:
     return connection.execute(statement.values(state=State.SKIPPED, error=why, finished_at=utc_now())).rowcount == 1
 
 
-def wake(connection: Connection, ids: Sequence[str]) -> Sequence[AnyRow]:
-    """Let runs go now that were put off; name those of `ids` that have not ended. Primary key.
+def wake(connection: Connection, woken: Sequence[tuple[str, int | None]]) -> Sequence[AnyRow]:
+    """Let runs go now that were put off, before an attempt that is named; name those that have not ended. Primary key.
 
-    One that is STARTED is among them: it was let in and claimed before this came, and holds its slot. `is_unsent`: it
-    may start and is not on the broker.
+    One that has made that attempt meanwhile is left alone: its RETRY has a back-off of its own. One that is STARTED is
+    named too: it was let in and claimed before this came, and holds its slot. `is_unsent`: it may start and is not on
+    the broker.
     """
     unsent = R.state.in_((State.PENDING, State.RETRY))
-    connection.execute(update(TABLE).where(R.id.in_(ids), unsent, R.ready_at > utc_now()).values(ready_at=utc_now()))
+    for attempt in {attempt for _, attempt in woken}:
+        named = R.id.in_([run_id for run_id, of in woken if of == attempt])
+        stood_for = (named,) if attempt is None else (named, R.attempt == attempt)
+        connection.execute(update(TABLE).where(*stood_for, unsent, R.ready_at > utc_now()).values(ready_at=utc_now()))
+    ids = [run_id for run_id, _ in woken]
     is_unsent = and_(unsent, R.ready_at <= utc_now()).label("is_unsent")
     unfinished = (R.id.in_(ids), R.state.not_in(sorted(FINAL)))
     return connection.execute(

@@ -5,6 +5,7 @@ Speaks the streaming dialect of `agent_platform`. What it does stands in the mes
     wait 5          answers after 5 seconds
     fail            HTTP 500
     drip            a byte a second, for ever
+    tell 0.2 a b c  says "a b c" a word at a time, 0.2 seconds apart; `hang up` as last words: then it hangs up
     work 0.1        answers after 0.1 seconds with a text that nobody can guess: `done <run id> <random>`
     flaky 0.1       the same, but every fifth request gets HTTP 503 or a stream that is cut
 
@@ -31,6 +32,11 @@ def answer(message: str, text: str) -> bytes:
     state = json.dumps({"messages": [{"type": "human", "content": message}, {"type": "ai", "content": text}]})
     body = f'event: values\ndata: {state}\n\nevent: end\ndata: {{"status": "completed"}}\n\n'
     return (HEAD.format(status="200 OK", kind="text/event-stream") + body).encode()
+
+
+def telling(message: str, text: str) -> bytes:
+    state = json.dumps({"messages": [{"type": "human", "content": message}, {"type": "ai", "content": text}]})
+    return f"event: values\ndata: {state}\n\n".encode()
 
 
 def error(status: str) -> bytes:
@@ -69,6 +75,8 @@ class Agent:
                     writer.write(b":\n")
                     await writer.drain()
                     await asyncio.sleep(1)
+            case "tell":
+                await self._tell(writer, run_id, message)
             case "work" | "flaky":
                 await asyncio.sleep(float(amount))
                 text = f"done {run_id} {secrets.token_hex(4)}"
@@ -82,6 +90,18 @@ class Agent:
                 self._answer(writer, run_id, message, f"ok {message}")
             case _:
                 self._answer(writer, run_id, message, f"ok {message}")
+
+    async def _tell(self, writer: asyncio.StreamWriter, run_id: str, message: str) -> None:
+        _, pause, *words = message.split(" ")
+        hangs_up = words[-2:] == ["hang", "up"]
+        words = words[:-2] if hangs_up else words
+        writer.write(HEAD.format(status="200 OK", kind="text/event-stream").encode())
+        for count in range(1, len(words) + 1):
+            writer.write(telling(message, " ".join(words[:count])))
+            await writer.drain()
+            await asyncio.sleep(float(pause))
+        if not hangs_up:
+            writer.write(b'event: end\ndata: {"status": "completed"}\n\n')
 
     def _answer(self, writer: asyncio.StreamWriter, run_id: str, message: str, text: str) -> None:
         if self._answers is not None:

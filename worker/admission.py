@@ -6,7 +6,7 @@ no thread. One whose budget is used up is skipped, or its row is paused, or it s
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ from logger import run_prefix
 from store import budgets, runs, schedules, waiting
 from store.database import AnyRow, autocommit, read_clock, transaction_on
 from trouble import Trouble
-from worker.limits import Answer, Caps, Held, Limits, LimitsAway, Scope
+from worker.limits import Answer, Caps, Held, Limits, LimitsAway, Scope, Woken
 from worker.rules import RuleBook, Terms
 
 logger = logging.getLogger("admission")
@@ -130,7 +130,7 @@ class Admission:
 
     def _let_in(self, connection: Connection, app: Celery, run: AnyRow, terms: Terms, scope: Scope) -> bool:
         try:
-            answer = self._limits.ask(run.id, scope, self._place(run), partial(self._going_on, connection))
+            answer = self._limits.ask(run.id, scope, self._place(run), partial(self._going_on, connection), run.attempt)
         except LimitsAway as away:
             answer = Answer(False, why="away")
             with self._telling:
@@ -145,7 +145,7 @@ class Admission:
             return True
         self._put_off(connection, run, terms, answer)
         if answer.why in IN_LINE and self._is_let_in_meanwhile(run.id, scope):
-            self._wake(connection, app, scope, [run.id])
+            self._wake(connection, app, scope, [Woken(run.id, run.attempt)])
         return False
 
     def _is_let_in_meanwhile(self, run_id: str, scope: Scope) -> bool:
@@ -154,6 +154,21 @@ class Admission:
             return self._limits.holds(run_id, scope)
         except LimitsAway:
             return False
+
+    def step_aside(self, connection: Connection, app: Celery, run: AnyRow, config: AnyConfig | None) -> None:
+        """Let others pass a run that an operator holds: it stands in no line, and keeps no slot it was given there.
+
+        Raises SQLAlchemyError.
+        """
+        terms = self.terms_of(connection, config, run.periodic_task_id)
+        if terms is None or terms.scope is None:
+            return
+        if run.id in self._let_in_as:
+            self._give_back(connection, app, run.id)
+            return
+        row = runs.read(connection, run.id)
+        if (row is None or row.state != State.STARTED) and (woken := self._forget(run.id, terms.scope)):
+            self._wake(connection, app, terms.scope, woken)
 
     def _give_back(self, connection: Connection, app: Celery, run_id: str) -> None:
         """Free the slot of a run that was not claimed, but where another process carries it: then it is that one's."""
@@ -207,17 +222,17 @@ class Admission:
         except Exception:
             logger.exception("the slot of run %s is not given back as it should be", run_id)
 
-    def _wake(self, connection: Connection, app: Celery, scope: Scope, woken: Sequence[str]) -> None:
+    def _wake(self, connection: Connection, app: Celery, scope: Scope, woken: Sequence[Woken]) -> None:
         """Let runs go that have a slot now. Where one is gone from the ledger, its slot goes to the next."""
         for _ in range(FORGOTTEN_AT_ONCE):
             unfinished = waiting.wake(connection, woken)
             self._send(connection, app, [run for run in unfinished if run.is_unsent])
-            gone = set(woken) - {run.id for run in unfinished}
+            gone = {each.run_id for each in woken} - {run.id for run in unfinished}
             woken = [each for run_id in gone for each in self._forget(run_id, scope)]
             if not woken:
                 return
 
-    def _forget(self, run_id: str, scope: Scope) -> Iterable[str]:
+    def _forget(self, run_id: str, scope: Scope) -> Sequence[Woken]:
         try:
             return self._limits.forget(run_id, scope)
         except LimitsAway:  # then the slot ends with its lease

@@ -9,6 +9,8 @@
 -- E:requests  calls by the second they began in; E:requests:<agent>. E:tokens the same of tokens, estimated until settled
 -- E:usual     tokens of a usual call here, a moving mean
 --
+-- Whoever is let in from the line is named with the attempt that it stood there for: what is told late finds another one.
+--
 -- A run is let in by whoever makes room for it: it then has a slot, for HANDOVER ms, before it asks again.
 
 local E, COOLING = KEYS[1], KEYS[2]
@@ -125,6 +127,13 @@ local function let_in_all()
   return let, full, why
 end
 
+-- Names runs that have a slot now. Those lined up by an older version have no attempt.
+local function told(runs)
+  local named = {}
+  for i, run in ipairs(runs) do named[i] = {run = run, attempt = (spec_of(run) or {}).attempt} end
+  return named
+end
+
 -- Seconds until the one at `place` in the line finds room, as far as the window tells.
 local function seconds_until(kind, agent, limit, place, size)
   local total, entries = counted(kind, agent)
@@ -167,7 +176,7 @@ function operations.ask()
     return {answer = 'go', woken = {}}
   end
   redis.call('ZADD', key('line'), arg.place, arg.run)
-  redis.call('HSET', key('spec'), arg.run, cjson.encode({agent = arg.agent, caps = arg.agent_caps}))
+  redis.call('HSET', key('spec'), arg.run, cjson.encode({agent = arg.agent, caps = arg.agent_caps, attempt = arg.attempt}))
   local let, full, why = let_in_all()
   local woken, mine = {}, false
   if not why and not full[arg.agent] and redis.call('ZRANK', key('line'), arg.run) then
@@ -183,7 +192,7 @@ function operations.ask()
   end
   if mine then
     hold(arg.run, spec_of(arg.run))
-    return {answer = 'go', woken = woken}
+    return {answer = 'go', woken = told(woken)}
   end
   local place = redis.call('ZRANK', key('line'), arg.run)
   local agent, caps = '', arg.caps
@@ -191,7 +200,7 @@ function operations.ask()
   local seconds = 0
   if why == 'requests' then seconds = seconds_until('requests', agent, caps.requests, place, 1) end
   if why == 'tokens' then seconds = seconds_until('tokens', agent, caps.tokens, place, guess_of()) end
-  return {answer = 'wait', why = why or 'line', seconds = seconds, place = place, woken = woken}
+  return {answer = 'wait', why = why or 'line', seconds = seconds, place = place, woken = told(woken)}
 end
 
 function operations.release()
@@ -211,7 +220,7 @@ function operations.release()
     end
     forget(arg.run, spec)
   end
-  return {woken = (let_in_all())}
+  return {woken = told((let_in_all()))}
 end
 
 -- Lengthens the leases of calls that go on. `sent`: its call goes out only now. One whose lease ran out, since nobody

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from threading import Event, Lock, Thread
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import redis
 from redis.backoff import NoBackoff
@@ -76,12 +76,20 @@ class Held:
     age_seconds: int
 
 
+class Woken(NamedTuple):
+    """A run that stood in the line and has a slot now."""
+
+    run_id: str
+    attempt: int | None
+    """What it stood there for; None: a version before this one lined it up."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was decided. `woken`: other runs that have a slot now and are to be told."""
+    """What was decided. `woken`: other runs that are to be told."""
 
     is_let_in: bool
-    woken: Sequence[str] = ()
+    woken: Sequence[Woken] = ()
     why: str = ""
     """What is used up: concurrency, requests, tokens, cooling, or line: others are before it."""
     seconds: float = 0.0
@@ -104,17 +112,20 @@ class Limits:
         self._closed = Event()
         self._renewing: Thread | None = None
 
-    def ask(self, run_id: str, scope: Scope, place: float, held: Callable[[], Iterable[Held]]) -> Answer:
+    def ask(
+        self, run_id: str, scope: Scope, place: float, held: Callable[[], Iterable[Held]], attempt: int = 0
+    ) -> Answer:
         """Let a run in, or line it up at `place` (the lowest goes first). Raises LimitsAway.
 
-        `held` reads the calls that go on from the ledger; it is asked for after a flush only.
+        `held` reads the calls that go on from the ledger; it is asked for after a flush only. `attempt`: how many the
+        run has had.
         """
-        arguments = {"run": run_id, "place": place, **scope.spec()}
+        arguments = {"run": run_id, "place": place, "attempt": attempt, **scope.spec()}
         answer = self._do(scope, "ask", arguments)
         if answer["answer"] == "seed":
             self._seed(scope, held())
             answer = self._do(scope, "ask", arguments)
-        woken = list(answer["woken"])
+        woken = _woken(answer)
         if answer["answer"] == "go":
             self._keep(run_id, scope)
             return Answer(True, woken)
@@ -127,7 +138,7 @@ class Limits:
 
     def release(
         self, run_id: str, tokens: int | None, *, unsent: bool = False, scope: Scope | None = None
-    ) -> list[str]:
+    ) -> list[Woken]:
         """Give a slot back and name the runs that have one now. Nothing is held: nothing happens. Raises LimitsAway.
 
         `tokens` settles what was guessed, None leaves the guess; `unsent`: nothing was called, and nothing counts.
@@ -136,12 +147,12 @@ class Limits:
         held = self._no_more_mine(run_id)
         return [] if held is None else self.forget(run_id, scope or held, tokens, unsent=unsent)
 
-    def forget(self, run_id: str, scope: Scope, tokens: int | None = None, *, unsent: bool = True) -> list[str]:
+    def forget(self, run_id: str, scope: Scope, tokens: int | None = None, *, unsent: bool = True) -> list[Woken]:
         """Do the same for a run that another process asked for. Raises LimitsAway."""
         arguments: dict[str, Any] = {"run": run_id, "unsent": unsent}
         if tokens is not None:
             arguments["tokens"] = tokens
-        return list(self._do(scope, "release", arguments)["woken"])
+        return _woken(self._do(scope, "release", arguments))
 
     def holds(self, run_id: str, scope: Scope) -> bool:
         """Tell whether a run that waits was let in meanwhile. Raises LimitsAway."""
@@ -248,6 +259,10 @@ class Limits:
                 self._client = redis.Redis(connection_pool=pool)
                 self._script = self._client.register_script(SCRIPT)
             return self._script
+
+
+def _woken(answer: Mapping[str, Any]) -> list[Woken]:
+    return [Woken(each["run"], each.get("attempt")) for each in answer["woken"]]
 
 
 def redis_address(settings: Settings) -> str | None:

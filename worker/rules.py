@@ -10,8 +10,8 @@ from typing import Final
 from sqlalchemy import Connection
 
 from core.budget import Budget, Prices, by, prices_of
-from core.task_config import AnyConfig
-from endpoints import agent_of, name_of
+from core.task_config import AnyConfig, CeleryConfig
+from endpoints import OF_CELERY_TASKS, agent_of, name_of
 from store import budgets
 from store import endpoints as stored
 from store.database import AnyRow
@@ -67,6 +67,9 @@ class RuleBook:
     def terms_of(self, connection: Connection, config: AnyConfig | None, task_id: int | None) -> Terms | None:
         """Say what stands between a run and its start; None, for most: nothing."""
         rules = self._current(connection)
+        if isinstance(config, CeleryConfig):  # limited by its name; it has no endpoint that prices or throttles it
+            scope = rules.scope(OF_CELERY_TASKS, config.task)
+            return Terms(OF_CELERY_TASKS, scope, (), 0.0) if scope else None
         endpoint = name_of(config) if config is not None else None
         if config is None or endpoint is None:
             return None

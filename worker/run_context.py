@@ -14,7 +14,7 @@ from core.outcome import AgentError, AgentResult, ErrorKind, resumable_handle
 from core.task_config import AgentConfig, WorkflowConfig
 from core.zones import zone_names
 from logger import run_prefix
-from store import last_runs
+from store import chains, last_runs
 from store.database import largest_statement, size_in_statement
 from store.runs import Claim
 from worker.bounded import TooMuch, helper
@@ -68,7 +68,7 @@ def _save(connection: Connection, run: Claim, key: str, text: str) -> None:
 
 def _variables(connection: Connection, run: Claim, default_zone: str) -> dict[str, Any]:
     zone = last_runs.zone_of(connection, run.periodic_task_id)
-    last = last_runs.last_runs(connection, run)
+    last, upstream = last_runs.last_runs(connection, run), chains.upstream_of(connection, run.id)
     zone = zone if zone in zone_names() else default_zone
 
     def moment(value: datetime | None) -> dict[str, str] | None:
@@ -76,6 +76,15 @@ def _variables(connection: Connection, run: Claim, default_zone: str) -> dict[st
 
     return {
         "last": {"result": last.result or "", "state": last.state or "", "finished_at": moment(last.finished_at)},
+        "after": {
+            "result": (upstream.result if upstream else None) or "",
+            "state": upstream.state if upstream else "",
+            "error": (upstream.error if upstream else None) or "",
+            "task": upstream.task_name if upstream else "",
+            "run_id": upstream.id if upstream else "",
+            "scheduled_for": moment(upstream.scheduled_for if upstream else None),
+            "finished_at": moment(upstream.finished_at if upstream else None),
+        },
         "scheduled_for": moment(run.scheduled_for),
         "task": {"name": run.task_name},
         "run": {"id": run.id},

@@ -31,6 +31,7 @@ from store.runs import Claim
 from worker.admission import Admission
 from worker.hold_gate import HoldGate
 from worker.lease import Lease
+from worker.live import LiveFeed
 from worker.unwritten import Adopted, Kept, KeptFile, Unwritten
 
 logger = logging.getLogger("worker")
@@ -89,6 +90,7 @@ class WorkerRuntime:
             silence=SILENCE_SECONDS,
         )
         self.admission = Admission(settings, self.engine)
+        self.live = LiveFeed(settings)
         self._unwritten = Unwritten(settings.log_path / "unwritten")
         self.holds = HoldGate()
         self._lock = Lock()
@@ -355,6 +357,7 @@ class WorkerRuntime:
         self._closed.set()
         self._remove_lease()
         self.admission.close()
+        self.live.close()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.engine.dispose()
         self._lease.engine.dispose()

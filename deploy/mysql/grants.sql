@@ -30,9 +30,40 @@ SET @sql = IF(@waits = 1, 'GRANT SELECT ON performance_schema.data_lock_waits TO
 PREPARE rights FROM @sql;
 EXECUTE rights;
 
--- agent_operator is for people: they read everything, edit tasks, endpoints, limits and budgets, hold and cancel
+-- agent_operator is for people: they read tables and views, edit tasks, endpoints, limits and budgets, hold and cancel
 -- runs, steer backfills. The ledger is otherwise closed to them. (A right on a column cannot be narrowed to one value: only state = 'REVOKED' is meant.)
-GRANT SELECT, SHOW VIEW ON agent_scheduler.* TO 'agent_operator'@'%';
+-- They do not read what would let them in as somebody else: hashes of passwords, tokens and sessions, and kept answers of
+-- requests. So each table is granted by itself; a right to the whole database, from an older file, is taken back.
+DROP PROCEDURE IF EXISTS agent_scheduler.grant_reading;
+
+DELIMITER //
+
+CREATE PROCEDURE agent_scheduler.grant_reading()
+BEGIN
+  DECLARE done INT DEFAULT 0;
+  DECLARE found VARCHAR(64);
+  DECLARE readable CURSOR FOR SELECT table_name FROM information_schema.tables
+    WHERE table_schema = 'agent_scheduler' AND table_name NOT IN ('api_user', 'api_token', 'api_session', 'api_request');
+  DECLARE CONTINUE HANDLER FOR NOT FOUND SET done = 1;
+  IF EXISTS (SELECT 1 FROM information_schema.schema_privileges WHERE table_schema = 'agent_scheduler'
+    AND grantee = '''agent_operator''@''%''' AND privilege_type = 'SELECT') THEN
+    REVOKE SELECT, SHOW VIEW ON agent_scheduler.* FROM 'agent_operator'@'%';
+  END IF;
+  OPEN readable;
+  each_table: LOOP
+    FETCH readable INTO found;
+    IF done THEN LEAVE each_table; END IF;
+    SET @sql = CONCAT('GRANT SELECT, SHOW VIEW ON agent_scheduler.`', found, '` TO ''agent_operator''@''%''');
+    PREPARE rights FROM @sql;
+    EXECUTE rights;
+  END LOOP;
+  CLOSE readable;
+END //
+
+DELIMITER ;
+
+CALL agent_scheduler.grant_reading();
+DROP PROCEDURE agent_scheduler.grant_reading;
 
 SET @tables = (SELECT COUNT(*) FROM information_schema.tables
   WHERE table_schema = 'agent_scheduler' AND table_name IN ('periodic_task', 'calendar_day', 'agent_endpoint', 'task_run', 'backfill',
@@ -77,6 +108,19 @@ EXECUTE rights;
 
 SET @sql = IF(@tables = 8,
   'GRANT INSERT, UPDATE ON agent_scheduler.hold TO ''agent_operator''@''%''', 'DO 0');
+PREPARE rights FROM @sql;
+EXECUTE rights;
+-- Tables of task packs that people fill, where a pack is installed: run this file again after `python -m packs install`.
+-- Whoever may write assistant_contact decides where users' messages go. Inbox, conversations and vectors are the system's.
+SET @sql = IF((SELECT COUNT(*) FROM information_schema.tables
+  WHERE table_schema = 'agent_scheduler' AND table_name = 'trading_position') = 1,
+  'GRANT INSERT, UPDATE, DELETE ON agent_scheduler.trading_position TO ''agent_operator''@''%''', 'DO 0');
+PREPARE rights FROM @sql;
+EXECUTE rights;
+
+SET @sql = IF((SELECT COUNT(*) FROM information_schema.tables
+  WHERE table_schema = 'agent_scheduler' AND table_name = 'assistant_contact') = 1,
+  'GRANT INSERT, UPDATE, DELETE ON agent_scheduler.assistant_contact TO ''agent_operator''@''%''', 'DO 0');
 PREPARE rights FROM @sql;
 EXECUTE rights;
 DEALLOCATE PREPARE rights;

@@ -33,6 +33,7 @@ COOKIE = "agent_scheduler_session"
 #: What changes something and is open to a viewer all the same: his own session, and a question with a body.
 OPEN_TO_VIEWERS = {
     ("post", "/login"), ("post", "/logout"), ("put", "/api/v2/session/password"), ("post", "/api/v2/preview"),
+    ("post", "/api/v2/tasks/parse"),
 }  # fmt: skip
 ADMINS_OWN = ("/api/v2/users", "/api/v2/tokens")
 CHANGING = {"post", "put", "patch", "delete"}
@@ -107,8 +108,8 @@ def test_each_role_may_do_what_the_document_says_and_nothing_else(api: Api) -> N
             continue
         assert least is not None, f"{method} {path} says no role"
         address = path.replace("{task_id}", "999999").replace("{run_id}", "0199-none")
-        for name in ("change_id", "hold_id", "user_id", "token_id", "backfill_id"):
-            address = address.replace(f"{{{name}}}", "999999")
+        for name in ("change", "hold", "user", "token", "backfill", "endpoint", "budget", "channel"):
+            address = address.replace(f"{{{name}_id}}", "999999")
         if api.public.request(method, address).status_code != 401:
             wrong.append(f"{method} {path} answers without a token")
         for role in order[: order.index(least)]:

@@ -213,6 +213,17 @@ def test_only_the_selected_rows_are_changed(api: Api, operator: httpx.Client) ->
     assert audit(api)[0]["change_set"] is not None
 
 
+def test_ten_thousand_ids_of_any_length_are_a_selection(api: Api, operator: httpx.Client) -> None:
+    mine = made(operator)["id"]
+    ids = [mine, *range(2**63 - 9_999, 2**63)]
+
+    answer = operator.post(BULK, json={"select": {"ids": ids}, "change": {"owner": "ann"}})
+
+    assert (answer.status_code, answer.json()["changed"]) == (201, 1)
+    kept = operator.get(BULK).json()["items"][0]["selection"]["ids"]
+    assert kept == f"10,000 ids from {mine} to {2**63 - 1}"  # so many are told in words: the table has them one by one
+
+
 def test_rows_that_somebody_holds_are_left_and_named(api: Api, operator: httpx.Client) -> None:
     if api.stack.engine.dialect.name == "sqlite":
         pytest.skip("SQLite has no row locks")
@@ -293,7 +304,7 @@ def test_an_import_is_all_or_nothing_and_names_every_wrong_task(api: Api, operat
 @pytest.mark.parametrize(
     ("text", "kind", "told"),
     [
-        ("a: &a [1]\nb: *a", "application/yaml", "aliases"),
+        ("- a: &a [1]\n  b: *a", "application/yaml", "aliases"),
         ("!!python/object/apply:os.system ['true']", "application/yaml", "no YAML"),
         ("- {a: 1, a: 2}", "application/yaml", "duplicate"),
         ("- !!bool foo", "application/yaml", "no YAML"),

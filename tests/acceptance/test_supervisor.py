@@ -1,5 +1,6 @@
 """Every line of the operators' guide, in its order, as a user who is not root, in a folder with a space."""
 
+import fcntl
 import os
 import re
 import shlex
@@ -17,7 +18,15 @@ import pytest
 from tests.acceptance.workplace import Done, Workplace, as_ordinary_user, workplace
 from tests.services import HOST, MariaDBServer, ValkeyServer, free_port
 
-PROGRAMS = ("api", "celery-beat", "celery-worker", "celery-worker-urgent", "flower", "missed-fires")
+PROGRAMS = (
+    "api",
+    "celery-beat",
+    "celery-worker",
+    "celery-worker-packs",
+    "celery-worker-urgent",
+    "flower",
+    "missed-fires",
+)
 MAIN_LOG = Path("/tmp/supervisord.log")
 CTL = "supervisorctl -c supervisord.conf"
 BEAT_IS_UP, WORKER_IS_UP = "beat: Starting", " ready."
@@ -27,16 +36,19 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 @contextmanager
 def main_log_free() -> Iterator[None]:
-    """Set the machine's main log aside if it belongs to somebody else."""
-    aside = None
-    if MAIN_LOG.exists() and as_ordinary_user():
-        aside = MAIN_LOG.rename(f"{MAIN_LOG}.{os.getpid()}")
+    """Have the machine's one main log to oneself; set it aside if it belongs to somebody else."""
+    lock = os.open(f"{MAIN_LOG}.lock", os.O_RDONLY | os.O_CREAT, 0o644)
     try:
-        yield
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        aside = MAIN_LOG.rename(f"{MAIN_LOG}.aside") if MAIN_LOG.exists() and as_ordinary_user() else None
+        try:
+            yield
+        finally:
+            if aside:
+                MAIN_LOG.unlink(missing_ok=True)
+                aside.rename(MAIN_LOG)
     finally:
-        if aside:
-            MAIN_LOG.unlink(missing_ok=True)
-            aside.rename(MAIN_LOG)
+        os.close(lock)
 
 
 @pytest.fixture(scope="module")

@@ -113,7 +113,7 @@ def workplace(settings: Mapping[str, str], name: str = "智能体 scheduler (a c
     home = Path(tempfile.mkdtemp(prefix="w-", dir="/tmp"))
     folder = home / name
     shutil.copytree(PROJECT, folder, ignore=LEFT_OUT)
-    _make_venv(folder / ".venv")
+    make_venv(folder / ".venv")
     if as_ordinary_user():
         subprocess.run(["chown", "-R", "nobody:", str(home)], check=True)
     try:
@@ -122,7 +122,7 @@ def workplace(settings: Mapping[str, str], name: str = "智能体 scheduler (a c
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _make_venv(venv: Path) -> None:
+def make_venv(venv: Path) -> None:
     """Make a virtual environment with what the product needs and nothing of what the tests need besides.
 
     The packages are ours, by link, or as a copy where only root may look; pip adds what this Python needs besides.

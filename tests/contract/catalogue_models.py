@@ -35,6 +35,8 @@ class Row(NamedTuple):
     """What the platform says, where no dialect says it."""
     on_cancel: Answer | None = None
     timeout: float = IN_TIME
+    at: str = ""
+    """The end of the path that gets `answer`, a pattern; empty: whatever asks for the answer gets it."""
 
 
 class Fault(NamedTuple):
@@ -46,7 +48,7 @@ class Fault(NamedTuple):
     timeout: float = IN_TIME
 
 
-_EVERYWHERE = [
+EVERYWHERE = [
     Fault("401, the key is wrong", "status:401", ErrorKind.AUTH),
     Fault("403, the key may not", "status:403", ErrorKind.AUTH),
     Fault("404, no such model or agent", "status:404", ErrorKind.NOT_FOUND),
@@ -145,7 +147,7 @@ ROWS = [
     *(
         Row(*platform, fault.words, fault.switch, fault.ends, timeout=fault.timeout)
         for platform in _PLATFORMS
-        for fault in _EVERYWHERE
+        for fault in EVERYWHERE
     ),
     *(
         Row(*platform, "the stream ends politely without its last event", "clean_cut", ErrorKind.OUTCOME_UNKNOWN)

@@ -102,7 +102,8 @@ class FakeAgent:
         if answer is not None and answer.role != "answer":
             if answer.role == "cancel":
                 self.cancelled.append(received.path)
-            return _whole(writer, answer.status, b"".join(answer.frames))
+            head = {"Content-Type": answer.content_type, **answer.headers}
+            return _whole(writer, answer.status, b"".join(answer.frames), head)
         self.asked.set()
         if self.fault == "slow_refusal":
             _head(writer, 401, {"Content-Type": "text/plain", "Transfer-Encoding": "chunked"})

@@ -211,6 +211,7 @@ def test_a_timeout_of_the_operating_system_is_not_taken_for_our_deadline() -> No
         ("host:8000/api", KEY, "must begin with http://"),
         ("ftp://host", KEY, "must begin with http://"),
         ("http://user:secret@host", KEY, "into its key"),
+        ("http://host/v1?api_key=secret", KEY, "into its key"),
         ("http://host:port", KEY, "is not a URL"),
         ("http://127.0.0.1:9", "topse\ncret", "cannot carry"),
         ("http://127.0.0.1:9", "密钥", "cannot carry"),

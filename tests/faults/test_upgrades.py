@@ -48,11 +48,13 @@ ROWS: Final = {
     "audit_log": "(actor, via, action, subject_kind, subject) VALUES ('王芳', 'sql', 'task.update', 'task', '1')",
     "bulk_change": "(id, actor, selection, change_to, changed) VALUES ('b', '王芳', '{}', '{}', 1)",
     "hold": "(scope, reason) VALUES ('everything', '停机')",
-    "notify_channel": "(name, url_env) VALUES ('值班', 'OPS_URL')",
+    "notify_channel": "(name, url_env) VALUES ('ops', 'OPS_URL')",
+    "task_after": "(periodic_task_id, upstream_id, upstream_name, outcome) VALUES (2, 1, '载入', 'ended')",
+    "after_due": "(run_id) VALUES ('r1')",
     "notify_due": "(run_id) VALUES ('r1')",
-    "notify_state": "(channel, subject) VALUES ('值班', '1')",
+    "notify_state": "(channel, subject) VALUES ('ops', '1')",
     "notify_message": "(channel, event, cause, text, pending, first_at, last_at, tasks, due_at) "
-    "VALUES ('值班', 'failure', 'c', '失败', 1, '2026-01-01', '2026-01-01', '[]', '2026-01-01')",
+    "VALUES ('ops', 'failure', 'c', '失败', 1, '2026-01-01', '2026-01-01', '[]', '2026-01-01')",
 }
 BLOCKED_AT_MOST: Final = 2.0
 SLACK: Final = 3.0  # for a busy machine

@@ -48,8 +48,9 @@ class Ledger:
 
     def empty(self) -> None:
         """Remove every row of every table."""
-        for table in Base.metadata.tables:
-            self.sql(f"DELETE FROM {table}")
+        with transaction(self.engine) as tx:
+            for table in Base.metadata.tables:
+                tx.exec_driver_sql(f"DELETE FROM {table}")
 
     # -- as an operator ---------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.exc import OperationalError
 
 import attempts
+from agent_tasks import _becomes_ours
 from core.lifecycle import State
 from core.outcome import AgentError, AgentResult, ErrorKind, RemoteHandle, Usage
 from core.task_config import readable_config
@@ -23,6 +25,8 @@ from tests.integration.engine import NOWHERE, Ledger, agent, settings_for
 from tests.integration.lanes import consumed
 from tests.services import ValkeyServer
 from worker.admission import Admission
+from worker.hold_gate import HoldGate
+from worker.limits import Woken
 
 OWNER = "w1"
 USD = Usage(100, 50, 0.25, "USD")
@@ -34,7 +38,7 @@ class Door:
     def __init__(self, ledger: Ledger, broker_url: str) -> None:
         settings = settings_for(ledger, broker_url, worker_lease_seconds=3)
         self.ledger, self.app = ledger, make_app(settings)
-        self.admission = Admission(settings, ledger.engine)
+        self.admission, self.holds = Admission(settings, ledger.engine), HoldGate()
 
     def start(self, run_id: str, owner: str = OWNER) -> bool:
         """Claim a run as a worker does; True: it is STARTED now."""
@@ -43,11 +47,8 @@ class Door:
             assert row is not None
             if row.state not in runs.TO_STARTED or row.ready_at is None or row.ready_at > row.now:
                 return False
-            terms = self.admission.terms_of(connection, readable_config(row.config), row.periodic_task_id)
-            deadline = row.now + timedelta(hours=1)
-            if terms is None:
-                return runs.claim(connection, run_id, row.attempt, owner, deadline)
-            return self.admission.claim(connection, self.app, row, terms, owner, deadline)
+            worker: Any = SimpleNamespace(admission=self.admission, holds=self.holds)
+            return _becomes_ours(worker, self.app, connection, row, owner)
 
     def end(self, run_id: str, outcome: AgentResult | AgentError | None = None) -> State | None:
         """End a started run as a worker does."""
@@ -57,8 +58,9 @@ class Door:
         return attempts.write(self.ledger.engine, run, outcome)
 
     def look_again(self) -> None:
-        """Read the rules now, not in two seconds."""
+        """Read the rules and the holds now, not in two seconds."""
         self.admission.rule_book.stale_at = 0.0
+        self.holds = HoldGate()
 
 
 NewDoor = Callable[..., Door]
@@ -118,6 +120,7 @@ def test_a_run_that_nothing_limits_costs_one_statement_and_no_round_trip(
     first, second = queued(ledger, 2, endpoint=None)
     assert door.start(first)
     door.admission.rule_book.stale_at += 600  # no look at the rules in between
+    door.holds._next_look += 600
     seen: list[str] = []
     event.listen(ledger.engine, "before_cursor_execute", lambda *context: seen.append(context[2]))
     with valkey.client() as client:
@@ -189,6 +192,69 @@ def test_a_slot_of_a_run_that_was_cancelled_meanwhile_goes_to_the_next(ledger: L
 
     assert ledger.run(third).state == "QUEUED"
     assert door.start(third)
+
+
+def hold(ledger: Ledger, *, mode: str = "wait") -> None:
+    ledger.sql("INSERT INTO hold (scope, name, mode, reason) VALUES ('queue', 'priority_low', :mode, 'x')", mode=mode)
+
+
+@pytest.mark.parametrize("mode", ["wait", "skip"])
+def test_a_run_that_is_held_in_the_line_passes_its_slot_on(ledger: Ledger, door: Door, mode: str) -> None:
+    limit(ledger, max_concurrency=1)
+    first, held = queued(ledger, 2)
+    (free,) = queued(ledger, queue="celery")
+    assert [door.start(run) for run in (first, held, free)] == [True, False, False]
+    hold(ledger, mode=mode)
+    door.look_again()
+
+    door.end(first)
+    assert ledger.run(held).state == "QUEUED"  # it has the slot now
+    assert not door.start(held)
+
+    assert ledger.run(free).state == "QUEUED"
+    assert door.start(free)
+
+
+def test_a_held_run_that_another_worker_carries_keeps_its_slot(ledger: Ledger, new_door: NewDoor) -> None:
+    limit(ledger, max_concurrency=1)
+    run, after = queued(ledger, 2)
+    door, other = new_door(), new_door()
+    with autocommit(ledger.engine) as connection:
+        late = runs.read(connection, run)
+        assert late is not None
+        assert other.start(run, "w2")
+        hold(ledger)
+        worker: Any = SimpleNamespace(admission=door.admission, holds=door.holds)
+
+        assert not _becomes_ours(worker, door.app, connection, late, OWNER)
+
+    ledger.sql("DELETE FROM hold")
+    door.look_again()
+    assert not door.start(after)
+
+
+def test_a_wake_that_comes_late_starts_no_retry_before_its_time(
+    ledger: Ledger, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit(ledger, max_concurrency=1)
+    config = agent(endpoint="limited", max_retries=3, retry_backoff=60)
+    first, second = queued(ledger, 2, config=config)
+    assert [door.start(first), door.start(second)] == [True, False]
+    wake, late = door.admission._wake, list[Any]()
+    with monkeypatch.context() as patch:
+        patch.setattr(door.admission, "_wake", lambda *arguments: late.append(arguments))
+        door.end(first)
+    ledger.set_run(second, ready_at=ledger.now())  # its own time has come before it is told
+    assert door.start(second)
+    door.end(second, AgentError(ErrorKind.UNAVAILABLE, "not now"))
+    ready_at = ledger.run(second).ready_at
+
+    with autocommit(ledger.engine) as connection:
+        wake(connection, *late[0][1:])
+
+    row = ledger.run(second)
+    assert (row.state, row.ready_at) == ("RETRY", ready_at)
+    assert ready_at > ledger.now() + timedelta(seconds=20)
 
 
 def test_an_urgent_queue_goes_first_in_the_line(ledger: Ledger, door: Door) -> None:
@@ -306,7 +372,7 @@ def test_who_is_told_late_keeps_the_slot_it_is_carried_in(ledger: Ledger, door: 
         ledger.set_run(first, state=state)
 
     with autocommit(ledger.engine) as connection:
-        door.admission._wake(connection, door.app, scope, [first])
+        door.admission._wake(connection, door.app, scope, [Woken(first, 0)])
 
     assert door.start(second) is (state is not State.STARTED)
 

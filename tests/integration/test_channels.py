@@ -35,6 +35,12 @@ PLANTED = (SECRET, TOKEN, KEY, "planted-secret-key-0")
 Shell: TypeAlias = Callable[..., tuple[int, str]]
 
 
+def test_no_part_of_a_password_passes_for_a_kind(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notify, "address_of", lambda *_: "mailto://user:first,planted:second@example.com,json://host")
+
+    assert notify.kinds_of(None, settings_for(ledger)) == ["json", "mailto"]  # type: ignore[arg-type]
+
+
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine of a test may be busy."""

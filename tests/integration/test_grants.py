@@ -17,8 +17,9 @@ from sqlalchemy.exc import OperationalError
 
 from beat.blocked import LOOK_SECONDS
 from config import BASE_DIR
-from store import blocking, housekeeping, migrate, schedules
-from store.database import autocommit, connect
+from models import Base
+from store import audit, blocking, housekeeping, migrate, schedules
+from store.database import autocommit, connect, transaction
 from tests.acceptance.test_cookbook import CHECKS, RECIPES, Kitchen, kitchen_on, through_mysql
 from tests.integration.engine import Ledger, agent, beat_on
 from tests.services import HOST, MariaDBServer, ValkeyServer
@@ -249,6 +250,79 @@ def test_an_operator_can_do_the_whole_cookbook(kitchen: Kitchen, name: str) -> N
 )
 def test_an_operator_cannot_write_what_is_the_systems(site: Site, statement: str) -> None:
     assert_denied(site, "operator", statement)
+
+
+SECRET = {"api_user", "api_token", "api_session", "api_request"}
+
+
+def test_an_operator_reads_every_table_but_those_that_let_somebody_in(site: Site) -> None:
+    with closing(site.connect("operator")) as operator, operator.cursor() as cursor:
+        cursor.execute("SELECT table_name FROM information_schema.tables WHERE table_schema = 'agent_scheduler'")
+        readable = {name for (name,) in cursor.fetchall()}
+
+    assert readable == {*Base.metadata.tables, "alembic_version", "periodic_task_local", "task_run_local"} - SECRET
+    for table in SECRET:
+        assert_denied(site, "operator", f"SELECT * FROM {table}")
+
+
+def test_a_right_to_the_whole_database_from_an_older_file_is_taken_back(site: Site) -> None:
+    with site.server.cursor() as cursor:
+        cursor.execute("GRANT SELECT, SHOW VIEW ON agent_scheduler.* TO 'agent_operator'@'%'")
+
+    assert apply(site.server, with_passwords()).returncode == 0
+
+    assert_denied(site, "operator", "SELECT password_hash FROM api_user")
+    with closing(site.connect("operator")) as operator, operator.cursor() as cursor:
+        cursor.execute("SELECT COUNT(*) FROM task_run_local")
+
+
+def test_an_operator_enters_positions_and_contacts_and_writes_nothing_else_of_packs(site: Site) -> None:
+    mine, systems = ("trading_position", "assistant_contact"), ("assistant_inbox", "assistant_message")
+    with site.server.cursor() as cursor:
+        for table in (*mine, *systems):
+            cursor.execute(f"CREATE TABLE agent_scheduler.{table} (id INT)")
+    try:
+        assert apply(site.server, with_passwords()).returncode == 0
+
+        with closing(site.connect("operator")) as operator, operator.cursor() as cursor:
+            for table in mine:
+                cursor.execute(f"INSERT INTO {table} VALUES (1)")
+                cursor.execute(f"UPDATE {table} SET id = 2")
+                cursor.execute(f"DELETE FROM {table}")
+        for table in systems:
+            assert_denied(site, "operator", f"INSERT INTO {table} VALUES (1)")
+    finally:
+        with site.server.cursor() as cursor:
+            for table in (*mine, *systems):
+                cursor.execute(f"DROP TABLE agent_scheduler.{table}")
+
+
+def test_an_operator_cannot_keep_his_edits_out_of_the_audit(site: Site, kitchen: Kitchen) -> None:
+    kitchen.fill()
+    with closing(site.connect("operator")) as operator, operator.cursor() as cursor:
+        cursor.execute("SET @audited_by_the_program = 1")
+        cursor.execute("UPDATE periodic_task SET description = 'quietly' WHERE name = 'daily report'")
+        cursor.execute("INSERT INTO calendar_day (calendar, day, open) VALUES ('CN', '2026-12-31', 0)")
+        cursor.execute("SELECT action, new_value FROM audit_log WHERE actor LIKE 'agent_operator@%'")
+        found = {action: value for action, value in cursor.fetchall()}
+
+    assert found.keys() >= {"task.update", "calendar_day.create"}
+    assert '"description": "quietly"' in found["task.update"]
+    assert_denied(site, "operator", audit.SILENCE_SESSION)
+
+
+def test_the_program_keeps_its_own_changes_from_being_entered_twice(site: Site, kitchen: Kitchen) -> None:
+    kitchen.fill()
+    entries = "SELECT COUNT(*) FROM audit_log"
+    before = kitchen.ledger.value(entries)
+
+    with transaction(kitchen.ledger.engine) as tx, audit.silence_triggers(tx):
+        tx.exec_driver_sql("UPDATE periodic_task SET description = 'by the program'")
+    assert kitchen.ledger.value(entries) == before
+    assert kitchen.ledger.value("SELECT COUNT(*) FROM scheduler_state WHERE name LIKE 'audited%'") == 0
+
+    kitchen.ledger.sql("UPDATE periodic_task SET description = 'by nobody' LIMIT 1")
+    assert kitchen.ledger.value(entries) == before + 1
 
 
 @pytest.mark.parametrize("account", ["operator", "run"])

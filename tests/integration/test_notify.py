@@ -12,10 +12,11 @@ import notify
 from core.lifecycle import State
 from core.outcome import AgentError, AgentResult, ErrorKind
 from notify import ChannelFault, Notifications
+from scheduler import DatabaseScheduler
 from store import notices, notifications
 from store.database import AnyRow, autocommit, transaction
 from store.notices import StalledQueue
-from tests.integration.conftest import on_servers, on_sqlite
+from tests.integration.conftest import NewBeat, on_servers, on_sqlite
 from tests.integration.engine import Ledger, agent, settings_for
 
 URL = "json://channel.example/planted-secret-0"
@@ -49,7 +50,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Recorder:
 @pytest.fixture
 def job(ledger: Ledger, told: Recorder) -> Notifications:
     with transaction(ledger.engine) as tx:
-        notifications.save_channel(tx, "ops", {"url_env": "OPS_NOTIFY_URL", "url": None})
+        notifications.add_channel(tx, {"name": "ops", "url_env": "OPS_NOTIFY_URL"})
     return Notifications(ledger.engine, settings_for(ledger))
 
 
@@ -303,7 +304,7 @@ def test_a_channel_that_does_not_exist_is_named_in_the_log_and_may_be_added_late
     assert told.sent == []
 
     with transaction(ledger.engine) as tx:
-        notifications.save_channel(tx, "opps", {"url_env": "OPS_NOTIFY_URL", "url": None})
+        notifications.add_channel(tx, {"name": "opps", "url_env": "OPS_NOTIFY_URL"})
     job.look()
     assert told.titles == ["1 failed"]
 
@@ -371,3 +372,44 @@ def test_without_alert_urls_nobody_hears_of_it(ledger: Ledger, told: Recorder) -
 
 def test_beat_makes_a_job_of_it(ledger: Ledger, new_beat: Any) -> None:
     assert "notifications" in [job.name for job in new_beat().jobs]
+
+
+# -- channels that there are not --------------------------------------------------------------------
+
+
+def looked(beat: DatabaseScheduler) -> None:
+    beat.keeper.rearming.look()
+    beat.arm()
+
+
+def test_a_row_that_names_no_channel_gets_a_hint_that_goes_and_comes_with_the_channel(
+    ledger: Ledger, new_beat: NewBeat
+) -> None:
+    beat = new_beat()
+    ledger.sql("INSERT INTO notify_channel (name, url_env) VALUES ('ops', 'OPS_NOTIFY_URL')")
+    deaf = ledger.insert("deaf", task_extra_config=agent(notify=["opps"]))
+    heard = ledger.insert("heard", task_extra_config=agent(notify={"failure": ["ops"]}))
+    beat.arm()
+    armed = ledger.task(deaf)
+    assert armed.hint == "notify names no channel: 'opps'; did you mean 'ops'?"
+    assert (armed.config_error, ledger.task(heard).hint) == (None, None)
+    looked(beat)
+
+    ledger.sql("INSERT INTO notify_channel (name, url_env) VALUES ('opps', 'OPPS_NOTIFY_URL')")
+    looked(beat)
+    assert (ledger.task(deaf).hint, ledger.task(deaf).next_run_at) == (None, armed.next_run_at)
+
+    ledger.sql("DELETE FROM notify_channel WHERE name = 'ops'")
+    looked(new_beat())
+    assert "'ops'" in ledger.task(heard).hint
+    assert ledger.task(deaf).hint is None
+
+
+def test_one_pass_for_cron_tells_what_is_due(
+    job: Notifications, ledger: Ledger, told: Recorder, new_beat: NewBeat
+) -> None:
+    end(ledger, "HTTP 503")
+
+    new_beat().run_once()
+
+    assert told.titles == ["1 failed"]

@@ -48,7 +48,7 @@ def test_a_failed_expectation_and_a_killed_worker_are_told(
     settings = {"OPS_NOTIFY_URL": address, "WORKER_LEASE_SECONDS": "3"}
     with stack(f"sqlite:///{tmp_path / 'ledger.db'}", empty_broker_url, tmp_path, **settings) as running:
         with transaction(running.engine) as tx:
-            notifications.save_channel(tx, "ops", {"url_env": "OPS_NOTIFY_URL", "url": None})
+            notifications.add_channel(tx, {"name": "ops", "url_env": "OPS_NOTIFY_URL"})
         config = agent("hello {{ task.name }}", template=True, expect={"contains": "世界"}, notify=["ops"])
         running.insert("greeting", config, run_at="2000-01-01 00:00:00", run_now=1)
         running.insert("long", agent("wait 600", notify=["ops"]), run_at="2000-01-01 00:00:00", run_now=1)

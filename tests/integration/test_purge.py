@@ -1,17 +1,21 @@
-"""Retention: final runs past their time go, everything else stays."""
+"""Retention: final runs and entries of the audit past their time go, everything else stays."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
 from core.lifecycle import FINAL, State
 from scheduler import DatabaseScheduler
-from store.database import autocommit
-from store.housekeeping import BATCH, first_id_at, has_runs_before, purge_runs
+from store import audit
+from store.bulk import moment_text
+from store.database import autocommit, transaction
+from store.housekeeping import BATCH, first_id_at, has_runs_before, purge_audit, purge_runs
 from tests.integration.conftest import NewBeat
 from tests.integration.engine import Ledger
 
 DAYS = timedelta(days=1)
 SECOND = timedelta(seconds=1)
+RECENT = "2026-01-01 00:00:00"
 
 
 def old_run(ledger: Ledger, state: State, age: timedelta, number: int = 0, **columns: Any) -> str:
@@ -90,3 +94,39 @@ def test_a_purge_order_counts_as_no_run_of_any_row(ledger: Ledger, beat: Databas
     beat.keeper.order_purge()
 
     assert ledger.value("SELECT count(*) FROM task_run WHERE active_task_id IS NOT NULL") == 0
+
+
+def entered(ledger: Ledger, count: int, age: timedelta) -> None:
+    """Enter changes in the audit as they would stand there after `age`."""
+    with transaction(ledger.engine) as tx:
+        for _ in range(count):
+            audit.record(tx, audit.Actor("ann", "token"), audit.Change(action="task.update", subject=1))
+    moment = moment_text(ledger.now() - age)
+    ledger.sql("UPDATE audit_log SET create_time = :moment WHERE create_time > :recent", moment=moment, recent=RECENT)
+
+
+def test_the_audit_past_its_time_is_deleted_in_batches_and_says_so(ledger: Ledger) -> None:
+    entered(ledger, BATCH + 3, 9_000 * DAYS)
+    entered(ledger, 2, timedelta())
+    ledger.sql(
+        "INSERT INTO bulk_change (id, actor, selection, change_to, changed, create_time) VALUES "
+        "('old', 'ann', '{}', '{}', 1, '2001-01-01 00:00:00'), ('new', 'ann', '{}', '{}', 1, '2038-01-01 00:00:00')"
+    )
+
+    assert purge_audit(ledger.engine, ledger.now() - 365 * DAYS) == BATCH + 3
+    assert purge_audit(ledger.engine, ledger.now() - 365 * DAYS) == 0
+
+    left = ledger.sql("SELECT action, actor, new_value FROM audit_log ORDER BY id")
+    assert [row.action for row in left] == ["task.update", "task.update", "audit.purge"]
+    assert json.loads(left[-1].new_value)["entries"] == BATCH + 3
+    assert [row.id for row in ledger.sql("SELECT id FROM bulk_change")] == ["new"]
+
+
+def test_the_audit_alone_orders_a_purge_where_its_retention_is_set(ledger: Ledger, new_beat: NewBeat) -> None:
+    entered(ledger, 1, 9_000 * DAYS)
+    new_beat().keeper.order_purge()
+    assert purges(ledger) == []
+
+    new_beat(run_retention_days=0, audit_retention_days=365).keeper.order_purge()
+
+    assert len(purges(ledger)) == 1

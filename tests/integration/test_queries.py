@@ -11,9 +11,22 @@ from sqlalchemy import Connection, Engine, event, insert
 
 from core.calendars import NO_OVERRIDES
 from core.lifecycle import Origin, State
-from store import backfills, calendar_days, housekeeping, last_runs, leases, lookout, notifications, runs, schedules
+from store import (
+    backfills,
+    calendar_days,
+    housekeeping,
+    last_runs,
+    leases,
+    lookout,
+    notifications,
+    overview,
+    runs,
+    schedules,
+    tasks,
+)
 from store.database import autocommit, transaction
 from store.runs import Claim, Ending, NewRun
+from store.tasks import Selection
 from tests.conftest import DATABASES, fresh_database
 from tests.integration.engine import YEARLY, Ledger, agent, migrated
 
@@ -135,6 +148,7 @@ def _new_run(crowd: Crowd, task_id: int, moment: datetime) -> NewRun:
 
 ENDING = Ending(state=State.SUCCESS, result="x")
 LEASE_TIME = timedelta(seconds=30)
+ASKING = Selection(state=State.REQUIRES_ACTION)
 
 #: What the engine asks of the ledger all day: name -> the call, and how many index entries and rows it may read.
 HOT: dict[str, tuple[Callable[[Crowd, Connection], object], int]] = {
@@ -192,6 +206,11 @@ HOT: dict[str, tuple[Callable[[Crowd, Connection], object], int]] = {
     "lookout.without_words": (lambda c, tx: lookout.without_words(tx, "XSHG", "its data ends", 0, 50), 60),
     "calendar_days.in_use": (lambda c, tx: calendar_days.in_use(tx, NO_OVERRIDES), 10),
     "housekeeping.has_runs_before": (lambda c, tx: housekeeping.has_runs_before(tx, c.now), 5),
+    "tasks.page": (lambda c, tx: tasks.page(tx, Selection(), c.due[0], 51), 250),
+    "tasks.page of an owner": (lambda c, tx: tasks.page(tx, Selection(owner="nobody"), 0, 51), 10),
+    "tasks.page by a part of names": (lambda c, tx: tasks.page(tx, Selection(name_contains="x"), 0, 51), 21_000),
+    "tasks.page by a tag": (lambda c, tx: tasks.page(tx, Selection(tag="x"), 0, 51), 21_000),
+    "tasks.page of those whose last run asks": (lambda c, tx: tasks.page(tx, ASKING, 0, 51), 21_000),
 }
 every_hot_query = pytest.mark.parametrize("name", HOT)
 
@@ -307,6 +326,27 @@ def test_a_tick_on_an_idle_table_is_one_query(crowd: Crowd) -> None:
         schedules.probe(connection, None)
 
     assert len(explainable(statements)) == 1
+
+
+def test_a_page_of_tasks_is_what_its_filter_says(crowd: Crowd) -> None:
+    broken, after = Selection(broken=True, name_contains="IDLE"), 5_000
+    crowd.ledger.sql("UPDATE periodic_task SET tags = 'a, night' WHERE id % 7000 = 6")
+
+    with autocommit(crowd.ledger.engine) as connection:
+        rows = tasks.page(connection, broken, after, 10)
+        tagged = tasks.page(connection, Selection(tag="night"), 0, 2)
+
+    assert [row.id for row in rows] == [after + 4 + 1000 * place for place in range(10)]
+    assert {row.config_error for row in rows} == {"x"}
+    assert [(row.id, row.tags) for row in tagged] == [(6, "a, night"), (7_006, "a, night")]
+
+
+@pytest.mark.parametrize(("limit", "told"), [(IDLE, IDLE), (10 * IDLE, IDLE + BUSY)])
+def test_tasks_are_counted_up_to_a_limit(crowd: Crowd, monkeypatch: pytest.MonkeyPatch, limit: int, told: int) -> None:
+    monkeypatch.setattr(overview, "COUNT_LIMIT", limit)
+
+    with autocommit(crowd.ledger.engine) as connection:
+        assert overview.count_tasks(connection) == told
 
 
 def test_moving_many_rows_on_is_one_statement(crowd: Crowd) -> None:

@@ -80,6 +80,7 @@ def test_both_databases_have_the_same_indexes(ledger: Ledger) -> None:
         "ix_hold_ended_at": (["ended_at"], False),
         "uq_notify_channel_name": (["name"], True),
         "uq_notify_message": (["channel", "event", "cause"], True),
+        "ix_task_after_upstream": (["upstream_id"], False),
     }
 
 

@@ -18,8 +18,8 @@ LAYERS: dict[int, set[str]] = {
     4: {"store", "providers"},
     5: {
         "scheduler", "beat", "agent_tasks", "worker", "attempts",
-        "broker", "trouble", "endpoints", "surroundings", "submission", "ledger_task", "notify", "apprise_child",
-        "packs",
+        "broker", "trouble", "endpoints", "edits", "surroundings", "submission", "ledger_task",
+        "notify", "apprise_child", "packs",
     },
     6: {"tasks", "preflight", "api", "web"},
     7: {"run_beat", "run_worker", "missed_fires"},
@@ -28,7 +28,7 @@ LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
 # Files that other programs load, tools, and what is no part of the running system.
 OUTSIDE = {"flowerconfig", "scripts", "migrations", "bench", "tests", "deploy", "docs", "conf", "data", "logs"}
 # The scheduler's side and the worker's meet in task_run only.
-SCHEDULER_SIDE, WORKER_SIDE = {"scheduler", "beat", "notify"}, {"agent_tasks", "worker", "packs"}
+SCHEDULER_SIDE, WORKER_SIDE = {"scheduler", "beat"}, {"agent_tasks", "worker", "packs"}
 SHADOWING = {
     "queue", "types", "calendar", "secrets", "select", "signal", "statistics", "platform", "token", "code", "email",
     "http", "sched", "celery", "redis", "alembic",

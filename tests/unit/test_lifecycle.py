@@ -50,4 +50,4 @@ def test_every_state_that_is_not_final_can_be_cancelled_and_can_end() -> None:
 
 def test_the_names_are_celerys_and_the_contracts() -> None:
     assert [state.value for state in State] == [state.name for state in State]
-    assert {origin.value for origin in Origin} == {"schedule", "manual", "api", "backfill"}
+    assert {origin.value for origin in Origin} == {"schedule", "manual", "api", "backfill", "after"}

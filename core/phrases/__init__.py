@@ -1,0 +1,1 @@
+"""Schedules in words, Chinese and English: read into columns, and said again."""

@@ -9,13 +9,12 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from sqlalchemy import Connection, Table, bindparam, delete, func, insert, or_, select, update
-from sqlalchemy.exc import IntegrityError
 
 from core.after import MAX_DEPTH, MAX_FOLLOWERS, After, loop_told
 from core.lifecycle import FINAL, Origin
 from models import AfterDue, TaskAfter
 from store import leases, schedules
-from store.database import AnyRow, is_duplicate
+from store.database import AnyRow, insert_once
 from store.runs import TABLE as RUN
 from store.runs import R
 from store.schedules import SCHEDULE_COLUMNS, T
@@ -113,11 +112,7 @@ def enter(connection: Connection, run_id: str, task_id: int | None) -> None:
     """Note, before it is written, that a run's end is waited for; twice is once. Index ix_task_after_upstream alone."""
     if task_id is None or connection.execute(_FOLLOWED, {"task": task_id}).first() is None:
         return
-    try:
-        connection.execute(insert(DUE).values(run_id=run_id))
-    except IntegrityError as error:
-        if not is_duplicate(error):
-            raise
+    insert_once(connection, insert(DUE).values(run_id=run_id))
 
 
 def anything_due(connection: Connection) -> bool:

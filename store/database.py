@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 
 from pymysql.converters import escape_string
 from pymysql.cursors import Cursor
-from sqlalchemy import Connection, Engine, Row, create_engine, event, select
+from sqlalchemy import Connection, Engine, Insert, Row, create_engine, event, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
@@ -211,6 +211,20 @@ def is_contention(error: DBAPIError) -> bool:
 def is_duplicate(error: DBAPIError) -> bool:
     """True where a unique key refused the row."""
     return error_code(error) == DUPLICATE_KEY or "UNIQUE constraint failed" in str(error.orig)
+
+
+def insert_once(connection: Connection, row: Insert) -> bool:
+    """Insert a row that may be there already, on a connection in AUTOCOMMIT.
+
+    False: a unique key refused it. Raises IntegrityError for every other refusal.
+    """
+    try:
+        connection.execute(row)
+    except IntegrityError as error:
+        if not is_duplicate(error):
+            raise
+        return False
+    return True
 
 
 def is_refused(error: SQLAlchemyError) -> bool:

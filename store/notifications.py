@@ -11,13 +11,12 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, Table, and_, delete, exists, func, insert, or_, select, update
-from sqlalchemy.exc import IntegrityError
 
 from core.lifecycle import FINAL
 from core.notifications import MAX_A_MINUTE, NAMED, Event, Group, Known, Told, digest, next_gap
 from models import NotifyChannel, NotifyDue, NotifyMessage, NotifyState
 from store import leases
-from store.database import AnyRow, is_duplicate
+from store.database import AnyRow, insert_once
 from store.runs import TABLE as RUN
 from store.runs import R
 
@@ -37,11 +36,7 @@ MINUTE: Final = timedelta(minutes=1)
 
 def enter(connection: Connection, run_id: str) -> None:
     """Note that a run's end is to be told; twice is once. Primary key."""
-    try:
-        connection.execute(insert(DUE).values(run_id=run_id))
-    except IntegrityError as error:
-        if not is_duplicate(error):
-            raise
+    insert_once(connection, insert(DUE).values(run_id=run_id))
 
 
 def anything_due(connection: Connection) -> bool:

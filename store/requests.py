@@ -4,10 +4,9 @@ from datetime import timedelta
 from typing import Final
 
 from sqlalchemy import Connection, Table, delete, insert, select, update
-from sqlalchemy.exc import IntegrityError
 
 from models import ApiRequest
-from store.database import AnyRow, is_duplicate, read_clock
+from store.database import AnyRow, insert_once, read_clock
 
 TABLE: Table = ApiRequest.__table__  # type: ignore[assignment]
 Q = TABLE.c
@@ -18,13 +17,9 @@ KEPT: Final = timedelta(days=1)
 def begin(connection: Connection, digest: str, body_digest: str) -> AnyRow | None:
     """Enter a request that is asked for the first time; else return what is known of it. Primary key."""
     connection.execute(delete(TABLE).where(Q.create_time < read_clock(connection) - KEPT))
-    try:
-        connection.execute(insert(TABLE).values(digest=digest, body_digest=body_digest))
-    except IntegrityError as error:
-        if not is_duplicate(error):
-            raise
-        return connection.execute(select(TABLE).where(Q.digest == digest)).one_or_none()
-    return None
+    if insert_once(connection, insert(TABLE).values(digest=digest, body_digest=body_digest)):
+        return None
+    return connection.execute(select(TABLE).where(Q.digest == digest)).one_or_none()
 
 
 def answered(connection: Connection, digest: str, status: int, answer: str) -> None:

@@ -18,7 +18,7 @@ S = TypeVar("S", MariaDBServer, ValkeyServer)
 DATABASES = ["sqlite", "mariadb", *(["mysql"] if MYSQL_URL else [])]
 
 
-def _missing(error: ServiceMissing) -> NoReturn:
+def missing(error: ServiceMissing) -> NoReturn:
     """Skip on a laptop; in CI a test that did not run is a failure."""
     if os.environ.get("CI", "").lower() == "true":
         pytest.fail(str(error), pytrace=False)
@@ -29,7 +29,7 @@ def _started(build: Callable[[], S]) -> Iterator[S]:
     try:
         server = build()
     except ServiceMissing as error:
-        _missing(error)
+        missing(error)
     with server:
         yield server
 

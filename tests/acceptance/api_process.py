@@ -1,10 +1,12 @@
 """A running `python -m api` for tests, and what a test puts into the database and the broker behind it."""
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import insert
 
@@ -15,6 +17,7 @@ from store import leases, migrate, runs, schedules
 from store.database import autocommit, read_clock
 from store.runs import Sendable
 from tasks import make_app
+from tests.conftest import fresh_database
 from tests.services import free_port
 from tests.stack import Stack, agent
 
@@ -128,3 +131,14 @@ def prepared(url: str, broker_url: str, folder: Path) -> Stack:
     stack = Stack(url, broker_url, folder)
     migrate.upgrade(stack.engine)
     return stack
+
+
+def served(
+    request: pytest.FixtureRequest, folders: pytest.TempPathFactory, broker_url: str = NOWHERE, **settings: str
+) -> Iterator[Api]:
+    """An API over a fresh database of the kind that the fixture's parameter names; for `yield from` in a fixture."""
+    folder = folders.mktemp("api")
+    for url in fresh_database(request, folder):
+        running = Api(prepared(url, broker_url, folder), broker_url, **settings)
+        yield running
+        running.close()

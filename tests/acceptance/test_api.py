@@ -19,8 +19,19 @@ from store.database import autocommit, connect
 from store.run_search import Wanted
 from store.runs import Sendable
 from store.tasks import Selection
-from tests.acceptance.api_process import ADMIN, AGENT_KEY, NOWHERE, OPERATOR, TOKENS, VIEWER, Api, bearer, prepared
-from tests.conftest import DATABASES, fresh_database
+from tests.acceptance.api_process import (
+    ADMIN,
+    AGENT_KEY,
+    NOWHERE,
+    OPERATOR,
+    TOKENS,
+    VIEWER,
+    Api,
+    bearer,
+    prepared,
+    served,
+)
+from tests.conftest import DATABASES
 from tests.services import MariaDBServer, ValkeyServer, free_port
 from tests.stack import Stack
 
@@ -33,11 +44,7 @@ TABLES = ("task_run", "periodic_task", "worker_lease", "beat_heartbeat")
 def shared(
     request: pytest.FixtureRequest, valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Api]:
-    folder = tmp_path_factory.mktemp("api")
-    for url in fresh_database(request, folder):
-        running = Api(prepared(url, valkey.url, folder), valkey.url)
-        yield running
-        running.close()
+    yield from served(request, tmp_path_factory, valkey.url)
 
 
 @pytest.fixture

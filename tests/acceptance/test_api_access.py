@@ -22,9 +22,8 @@ from api.tokens import PUBLIC
 from scripts import users
 from store import access
 from store.database import autocommit, connect, transaction
-from tests.acceptance.api_process import ADMIN, NOWHERE, OPERATOR, TOKENS, VIEWER, Api, bearer, prepared
+from tests.acceptance.api_process import ADMIN, OPERATOR, TOKENS, VIEWER, Api, bearer, served
 from tests.acceptance.task_api import as_admin, as_operator, audit, emptied, made
-from tests.conftest import fresh_database
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -42,11 +41,7 @@ ROLES = {"viewer": VIEWER, "operator": OPERATOR, "admin": ADMIN}
 
 @pytest.fixture(scope="module", params=["mariadb"])
 def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    folder = tmp_path_factory.mktemp("access")
-    for url in fresh_database(request, folder):
-        running = Api(prepared(url, NOWHERE, folder), NOWHERE)
-        yield running
-        running.close()
+    yield from served(request, tmp_path_factory)
 
 
 @pytest.fixture

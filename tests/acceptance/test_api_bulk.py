@@ -11,9 +11,9 @@ import httpx
 import pytest
 from ruamel.yaml import YAML
 
-from tests.acceptance.api_process import NOWHERE, Api, prepared
+from tests.acceptance.api_process import Api, served
 from tests.acceptance.task_api import WHAT, as_operator, audit, emptied, made, rows
-from tests.conftest import DATABASES, fresh_database
+from tests.conftest import DATABASES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -24,11 +24,7 @@ SYSTEMS = ("update_time", "update_by", "armed_for", "next_run_at")
 
 @pytest.fixture(scope="module", params=DATABASES)
 def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    folder = tmp_path_factory.mktemp("bulk")
-    for url in fresh_database(request, folder):
-        running = Api(prepared(url, NOWHERE, folder), NOWHERE)
-        yield running
-        running.close()
+    yield from served(request, tmp_path_factory)
 
 
 @pytest.fixture

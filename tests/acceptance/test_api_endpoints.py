@@ -10,9 +10,8 @@ import pytest
 
 from config import get_settings
 from scripts import channels, endpoints
-from tests.acceptance.api_process import NOWHERE, Api, prepared
+from tests.acceptance.api_process import Api, served
 from tests.acceptance.task_api import as_admin, as_operator, audit, emptied, made
-from tests.conftest import fresh_database
 from tests.services import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -28,11 +27,7 @@ CALENDARS, CHANNELS = "/api/v2/calendars", "/api/v2/channels"
 
 @pytest.fixture(scope="module", params=["sqlite", "mariadb"])
 def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    folder = tmp_path_factory.mktemp("endpoints")
-    for url in fresh_database(request, folder):
-        running = Api(prepared(url, NOWHERE, folder), NOWHERE, SECRET_KEY=SECRET, FREE_API_KEY=KEY)
-        yield running
-        running.close()
+    yield from served(request, tmp_path_factory, SECRET_KEY=SECRET, FREE_API_KEY=KEY)
 
 
 @pytest.fixture

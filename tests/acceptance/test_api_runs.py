@@ -12,8 +12,8 @@ import pytest
 
 from core.lifecycle import FINAL, State
 from store.runs import Sendable
-from tests.acceptance.api_process import ADMIN, AGENT_KEY, OPERATOR, VIEWER, Api, bearer, prepared
-from tests.conftest import DATABASES, fresh_database
+from tests.acceptance.api_process import ADMIN, AGENT_KEY, OPERATOR, VIEWER, Api, bearer, prepared, served
+from tests.conftest import DATABASES
 from tests.services import ValkeyServer
 from tests.stack import agent
 
@@ -26,11 +26,7 @@ TABLES = ("task_run", "periodic_task", "worker_lease", "beat_heartbeat", "audit_
 def shared(
     request: pytest.FixtureRequest, valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Api]:
-    folder = tmp_path_factory.mktemp("runs")
-    for url in fresh_database(request, folder):
-        running = Api(prepared(url, valkey.url, folder), valkey.url)
-        yield running
-        running.close()
+    yield from served(request, tmp_path_factory, valkey.url)
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from fastapi import HTTPException
 from api import task_actions
 from api.problems import Refused
 from core.arming import Surroundings
-from tests.acceptance.api_process import NOWHERE, Api, prepared
+from tests.acceptance.api_process import Api, served
 from tests.acceptance.task_api import WHAT, as_operator, audit, emptied, made, rows, task
-from tests.conftest import DATABASES, fresh_database
+from tests.conftest import DATABASES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -22,11 +22,7 @@ TASKS = "/api/v2/tasks"
 
 @pytest.fixture(scope="module", params=DATABASES)
 def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    folder = tmp_path_factory.mktemp("tasks")
-    for url in fresh_database(request, folder):
-        running = Api(prepared(url, NOWHERE, folder), NOWHERE)
-        yield running
-        running.close()
+    yield from served(request, tmp_path_factory)
 
 
 @pytest.fixture

@@ -10,10 +10,9 @@ import httpx
 import pytest
 
 from core.lifecycle import State
-from tests.acceptance.api_process import NOWHERE, Api, prepared
+from tests.acceptance.api_process import Api, served
 from tests.acceptance.console_site import signed_in, words_of
 from tests.acceptance.task_api import as_admin, as_operator, audit, emptied, made, rows
-from tests.conftest import fresh_database
 from web.static_files import address
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -25,11 +24,7 @@ HTMX = {"HX-Request": "true", "Accept": "*/*"}
 
 @pytest.fixture(scope="module", params=["mariadb"])  # SQLite: tests/integration/test_attention.py
 def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    folder = tmp_path_factory.mktemp("console")
-    for url in fresh_database(request, folder):
-        running = Api(prepared(url, NOWHERE, folder), NOWHERE)
-        yield running
-        running.close()
+    yield from served(request, tmp_path_factory)
 
 
 @pytest.fixture

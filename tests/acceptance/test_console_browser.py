@@ -9,14 +9,12 @@ from playwright.sync_api import Browser, expect
 
 from core.lifecycle import State
 from tests.acceptance.api_process import Api, prepared
-from tests.acceptance.console_site import SIZES, Visitor, add_user, chromium, serious_issues
+from tests.acceptance.console_site import EXPECTED, SIZES, Visitor, add_user, serious_issues
 from tests.acceptance.task_api import as_operator, made, rows
 from tests.conftest import fresh_database
-from tests.services import ServiceMissing, ValkeyServer
+from tests.services import ValkeyServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-
-EXPECTED = 60_000  # milliseconds: a browser shares two processors with everything else
 
 
 @pytest.fixture(scope="module", params=["sqlite"])
@@ -39,16 +37,6 @@ def api(
         running.stack.sql("UPDATE periodic_task SET consecutive_failures = 1 WHERE id = :id", id=task_id)
         yield running
         running.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    expect.set_options(timeout=EXPECTED)
-    try:
-        with chromium() as running:
-            yield running
-    except ServiceMissing as error:
-        pytest.skip(str(error))
 
 
 def test_a_task_is_made_found_paused_and_given_back_by_keys_alone(api: Api, browser: Browser) -> None:

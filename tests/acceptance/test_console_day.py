@@ -6,13 +6,12 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.acceptance.api_process import Api, prepared
-from tests.acceptance.console_site import Visitor, add_user, chromium, serious_issues
+from tests.acceptance.console_site import Visitor, add_user, serious_issues
 from tests.acceptance.task_api import rows
-from tests.services import ServiceMissing, ValkeyServer
+from tests.services import ValkeyServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-EXPECTED = 60_000  # milliseconds: a browser shares two processors with everything else
 SAID = "one two three four five six seven eight nine ten."
 NAME = "舆情监控 morning watch"
 
@@ -27,16 +26,6 @@ def api(valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Itera
         stack.beat()
         yield running
         running.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    expect.set_options(timeout=EXPECTED)
-    try:
-        with chromium() as running:
-            yield running
-    except ServiceMissing as error:
-        pytest.skip(str(error))
 
 
 def go(page: Page, letter: str, path: str) -> None:

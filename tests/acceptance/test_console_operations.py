@@ -7,10 +7,9 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.acceptance.api_process import NOWHERE, Api, prepared
+from tests.acceptance.api_process import Api, served
 from tests.acceptance.console_site import Visitor, add_user, chromium, serious_issues, signed_in, words_of
 from tests.acceptance.task_api import as_operator, audit, emptied, made
-from tests.conftest import fresh_database
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -20,11 +19,7 @@ NASTY = "<b>\"'日报</b>"
 
 @pytest.fixture(scope="module", params=["mariadb"])
 def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    folder = tmp_path_factory.mktemp("operations")
-    for url in fresh_database(request, folder):
-        running = Api(prepared(url, NOWHERE, folder), NOWHERE)
-        yield running
-        running.close()
+    yield from served(request, tmp_path_factory)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from core.lifecycle import State
 from store.runs import Sendable
 from tests.acceptance.api_process import AGENT_KEY, Api, prepared
-from tests.acceptance.console_site import Visitor, add_user, chromium, serious_issues, signed_in, words_of
+from tests.acceptance.console_site import Visitor, add_user, serious_issues, signed_in, words_of
 from tests.services import ValkeyServer
 from tests.stack import agent
 
@@ -32,12 +32,6 @@ def api(valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Itera
         running = Api(stack, valkey.url)
         yield running
         running.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture

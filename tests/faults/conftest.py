@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.conftest import _missing
+from tests.conftest import missing
 from tests.faults.members import find_faketime
 from tests.services import MariaDBServer, ServiceMissing, find_program, find_valkey
 
@@ -15,4 +15,4 @@ def services() -> None:
         find_valkey()
         find_faketime()
     except ServiceMissing as error:
-        _missing(error)
+        missing(error)

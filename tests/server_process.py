@@ -1,5 +1,6 @@
 """A private server as a process: a free loopback port, a folder of its own, started and ended by pid."""
 
+import fcntl
 import os
 import random
 import shutil
@@ -26,9 +27,22 @@ class ServiceFailed(Exception):
     """A server did not start; the message ends with the tail of its log."""
 
 
+_TAKEN: Final = open(Path(tempfile.gettempdir(), f"test-ports-{os.geteuid()}"), "ab")  # noqa: SIM115 - its locks are the process's
+_taken: set[int] = set()  # a process never meets its own lock
+
+
 def free_port() -> int:
-    """Name a loopback port that nobody listens on and that no outgoing connection is given by the kernel."""
-    for port in random.SystemRandom().sample(_PORTS, 200):
+    """Name a loopback port that nobody listens on, that the kernel gives no outgoing connection, and that is the
+    calling process's while it lives: no other test process is told it, also while its server is down.
+    """
+    for port in random.SystemRandom().sample(_PORTS, 400):
+        try:
+            fcntl.lockf(_TAKEN, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        except OSError:
+            continue
+        if port in _taken:
+            continue
+        _taken.add(port)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

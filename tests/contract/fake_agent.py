@@ -6,7 +6,6 @@ every dialect meets every fault.
 
 import asyncio
 import json
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -219,11 +218,3 @@ def _whole(writer: asyncio.StreamWriter, status: int, body: bytes, headers: dict
     head = {"Content-Type": "application/json", "X-Request-Id": REQUEST_ID, "Content-Length": str(len(body))}
     _head(writer, status, {**head, **(headers or {})})
     writer.write(body)
-
-
-def free_port() -> int:
-    """A port where nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

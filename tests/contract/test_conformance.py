@@ -23,8 +23,9 @@ from tests.contract.cases import (
     failure_of,
     raised,
 )
-from tests.contract.fake_agent import REQUEST_ID, THROTTLES, FakeAgent, free_port
+from tests.contract.fake_agent import REQUEST_ID, THROTTLES, FakeAgent
 from tests.contract.fake_dialects import ANSWER, INPUT_TOKENS, OLD_ANSWER, OUTPUT_TOKENS
+from tests.server_process import free_port
 
 
 @every_case

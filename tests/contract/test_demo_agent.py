@@ -14,7 +14,7 @@ import pytest
 
 from core.outcome import AgentResult, ErrorKind
 from tests.contract.cases import CASES, IN_TIME, Case, attempt, raised
-from tests.contract.fake_agent import free_port
+from tests.server_process import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 SPOKEN = [

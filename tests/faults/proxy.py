@@ -233,11 +233,11 @@ class Proxy:
     """The ports and the loop they run on. Use as a context manager."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = Thread(target=self._loop.run_forever, name="fault proxy", daemon=True)
         self._ports: list[Port] = []
 
     def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever, name="fault proxy", daemon=True)
         self._thread.start()
         return self
 

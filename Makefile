@@ -13,7 +13,7 @@ VENV_PYTHON := .venv/bin/python
 RUN := .venv/.installed-run
 DEV := .venv/.installed-dev
 BENCH := .venv/.installed-bench
-PYTEST ?= -n 2 --dist loadfile
+PYTEST ?= -n 3 --dist loadfile
 
 $(RUN): requirements.txt requirements-embedded.txt
 	@bash scripts/make-venv.sh run

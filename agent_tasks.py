@@ -5,21 +5,19 @@ A message delivered twice, or for a run that is not ready, changes nothing: the 
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from datetime import timedelta
+from collections.abc import Callable
 from functools import partial
-from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from celery import Celery, Task, shared_task
+from celery import Task, shared_task
 from celery._state import _task_stack  # type: ignore[attr-defined]
 from celery.app.trace import task_has_custom
 from celery.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
-import attempts
 from config import RUN_TASKS
+from core.calls import request_of
 from core.lifecycle import State
 from core.outcome import AgentError, AgentRequest, AgentResult, ErrorKind, RemoteHandle, resumable_handle
 from core.task_config import (
@@ -30,7 +28,6 @@ from core.task_config import (
     HttpConfig,
     WorkflowConfig,
     parse_task_config,
-    readable_config,
 )
 from endpoints import resolve, without_key
 from logger import run_prefix
@@ -38,9 +35,10 @@ from providers import registry
 from providers.base import CallContext
 from providers.call import call as call_provider
 from providers.http import client_for
-from store import chains, endpoints, last_runs, runs, schedules
-from store.database import AnyRow, autocommit, is_contention, is_refused
+from store import chains, endpoints, last_runs, runs
+from store.database import autocommit, is_refused
 from store.runs import Claim
+from worker.claims import claim, note_cancel
 from worker.run_context import filled_in, judge_of
 from worker.runtime import LEDGER_PAUSE, CallCancelled, WorkerRuntime, runtime
 from worker.time_limits import time_limits
@@ -54,8 +52,6 @@ T = TypeVar("T")
 C = TypeVar("C", AgentConfig, WorkflowConfig, HttpConfig, CeleryConfig)
 
 HANDLE_SECONDS = 5.0  # while the ledger is away the answer is not held up longer
-CLAIM_PATIENCE = 10.0  # seconds; then the message is dropped, and beat sends the run again
-UNREADABLE_TIMEOUT = 60.0  # seconds for a run that ends before it calls anything
 
 
 class RunFailed(Exception):
@@ -96,7 +92,7 @@ def _carry(task: "AnyTask", run_id: str, act: Callable[[WorkerRuntime, Claim], A
     run: Claim | None = None
     outcome: AgentResult | AgentError | None = None
     try:
-        run = _claim(worker, task.app, run_id)
+        run = claim(worker, task.app, run_id)
         if run is None:
             raise Ignore
         try:
@@ -120,7 +116,7 @@ def _outcome(
         answer = act(worker, run)
         return answer if judge is None else judge(answer)
     except CallCancelled:
-        _on_ledger(worker, lambda c: _note_cancel(c, run))
+        _on_ledger(worker, lambda c: note_cancel(c, run))
         raise
     except AgentError as error:
         return error
@@ -129,72 +125,6 @@ def _outcome(
     except Exception as error:  # the edge of a run: a defect of ours or of a task ends the run, not the worker
         logger.exception("%s failed unexpectedly", run_prefix(run.id, run.task_name))
         return AgentError(ErrorKind.INTERNAL, f"{type(error).__name__}: {error}")
-
-
-def _claim(worker: WorkerRuntime, app: Celery, run_id: str) -> Claim | None:
-    """Take the run if it is ready, may start and nobody has it. None: drop the message; if it waits it is sent again.
-
-    While the ledger is away this waits ten seconds; longer only where the run may be ours already.
-    """
-    give_up_at = monotonic() + CLAIM_PATIENCE
-    written: tuple[str, int] | None = None  # what a claim has written whose answer was lost with the connection
-    pause = 0.0  # the first failure may be a stale connection only
-    while True:
-        try:
-            with autocommit(worker.engine) as connection:
-                row = runs.read(connection, run_id)
-                if row is None:
-                    return None
-                if row.state == State.STARTED and written == (row.worker, row.attempt):
-                    return _claimed(worker, row, *written)
-                if row.state == State.REVOKED:
-                    _note_cancel(connection, row)
-                if row.state not in runs.TO_STARTED or row.ready_at is None or row.ready_at > row.now:
-                    return None
-                if not worker.owns_lease():
-                    return None
-                written = (worker.worker, row.attempt + 1)
-                if not _becomes_ours(worker, app, connection, row, written[0]):
-                    return None
-                return _claimed(worker, row, *written)
-        except SQLAlchemyError as error:
-            written = None if _wrote_nothing(error) else written
-            logger.warning("run %s cannot be claimed now: %s", run_id, getattr(error, "orig", error))
-            if (written is None and monotonic() > give_up_at) or not worker.wait_for_ledger(pause):
-                return None
-            pause = LEDGER_PAUSE
-
-
-def _wrote_nothing(error: SQLAlchemyError) -> bool:
-    """True where the database answered: what it refused or rolled back was not written."""
-    return is_refused(error) or (isinstance(error, DBAPIError) and is_contention(error))
-
-
-def _becomes_ours(worker: WorkerRuntime, app: Celery, connection: Connection, row: AnyRow, owner: str) -> bool:
-    """Claim a run that was read, unless a hold, a limit or a budget is against it."""
-    config = readable_config(row.config)
-    deadline = row.now + timedelta(seconds=config.timeout if config else UNREADABLE_TIMEOUT)
-    if worker.holds.turns_away(connection, row, config):
-        worker.admission.step_aside(connection, app, row, config)
-        return False
-    terms = worker.admission.terms_of(connection, config, row.periodic_task_id)
-    if terms is None:
-        return runs.claim(connection, row.id, row.attempt, owner, deadline)
-    return worker.admission.claim(connection, app, row, terms, owner, deadline)
-
-
-def _claimed(worker: WorkerRuntime, row: Any, owner: str, attempt: int) -> Claim:
-    run = Claim(
-        row.id, attempt, owner, row.periodic_task_id, row.task_name, row.config, row.scheduled_for, row.remote_handle
-    )
-    worker.claimed(run)
-    return run
-
-
-def _note_cancel(connection: Any, run: Any) -> None:
-    """Complete a row that somebody cancelled by SQL, which sets nothing but the state."""
-    if runs.complete_cancelled(connection, run.id):
-        attempts.show_outcome(connection, run.id, run.periodic_task_id, State.REVOKED)
 
 
 def _on_ledger(worker: WorkerRuntime, act: Callable[[Connection], T]) -> T:
@@ -228,49 +158,19 @@ def _report(run: Claim, state: State | None, outcome: AgentResult | AgentError) 
 def call_agent_task(worker: WorkerRuntime, run: Claim) -> AgentResult:
     """Send a run's message to its agent and return the answer. Raises AgentError or CallCancelled."""
     config = filled_in(_config_of(run, AgentConfig), run, partial(_on_ledger, worker), worker.settings.timezone)
-    request = AgentRequest(
-        kind="agent",
-        target=config.agent_id,
-        run_id=run.id,
-        timeout=config.timeout,
-        message=config.message,
-        user=config.user,
-        conversation_id=_conversation(worker, run, config),
-        options=config.options,
-    )
-    return _call(worker, run, config, request)
+    return _call(worker, run, config, request_of(config, run.id, conversation_id=_conversation(worker, run, config)))
 
 
 def call_workflow_task(worker: WorkerRuntime, run: Claim) -> AgentResult:
     """Start a run's workflow with its inputs and return the outputs. Raises AgentError or CallCancelled."""
     config = filled_in(_config_of(run, WorkflowConfig), run, partial(_on_ledger, worker), worker.settings.timezone)
-    request = AgentRequest(
-        kind="workflow",
-        target=config.workflow_id,
-        run_id=run.id,
-        timeout=config.timeout,
-        inputs=config.inputs,
-        user=config.user,
-        conversation_id=_conversation(worker, run, config),
-        options=config.options,
-    )
-    return _call(worker, run, config, request)
+    return _call(worker, run, config, request_of(config, run.id, conversation_id=_conversation(worker, run, config)))
 
 
 def call_http_task(worker: WorkerRuntime, run: Claim) -> AgentResult:
     """Make a run's HTTP request and return the answer. Raises AgentError or CallCancelled."""
     config = _config_of(run, HttpConfig)
-    request = AgentRequest(
-        kind="http",
-        target=config.url,
-        run_id=run.id,
-        timeout=config.timeout,
-        method=config.method,
-        headers=config.headers,
-        body=config.body,
-        options=config.options,
-    )
-    return _call(worker, run, config, request)
+    return _call(worker, run, config, request_of(config, run.id))
 
 
 def call_celery_task(worker: WorkerRuntime, app: Any, run: Claim) -> AgentResult:
@@ -320,7 +220,7 @@ def _config_of(run: Claim, expected: type[C]) -> C:
 
 def _call(worker: WorkerRuntime, run: Claim, config: Any, request: AgentRequest) -> AgentResult:
     worker.admission.may_call(run.id)
-    known = _on_ledger(worker, partial(_endpoints, config.endpoint)) if config.endpoint is not None else {}
+    known = _on_ledger(worker, lambda c: endpoints.named(c, config.endpoint)) if config.endpoint is not None else {}
     endpoint = resolve(config, known, worker.settings)
     provider = registry.get(endpoint.provider)
 
@@ -355,12 +255,6 @@ def _call(worker: WorkerRuntime, run: Claim, config: Any, request: AgentRequest)
     finally:
         worker.live.end(heard)
     return worker.admission.priced(endpoint.name, answer)
-
-
-def _endpoints(name: str, connection: Connection) -> Mapping[str, AnyRow]:
-    """Read the endpoint of that name with its key; where there is none, those whose name may have been meant."""
-    row = endpoints.read(connection, name)
-    return {name: row} if row is not None else schedules.endpoints(connection)
 
 
 def _save_handle(worker: WorkerRuntime, run: Claim, text: str) -> None:

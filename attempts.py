@@ -86,7 +86,7 @@ def _too_large(engine: Engine, answer: AgentResult) -> str | None:
             limit = largest_statement(connection)
     except SQLAlchemyError:
         return None
-    size = size_in_statement(_answered(answer).texts())
+    size = size_in_statement(answered(answer).texts())
     if limit is None or size <= limit:
         return None
     return (
@@ -97,10 +97,11 @@ def _too_large(engine: Engine, answer: AgentResult) -> str | None:
 
 def succeed(connection: Connection, run: Attempt, answer: AgentResult) -> State | None:
     """Record an answer. None: the run is no longer ours, and the late result is refused."""
-    return _finish(connection, run, _answered(answer))
+    return _finish(connection, run, answered(answer))
 
 
-def _answered(answer: AgentResult) -> Ending:
+def answered(answer: AgentResult) -> Ending:
+    """Make the end of a run of an answer."""
     state = State.SUCCESS if answer.status == "succeeded" else State.REQUIRES_ACTION
     usage = answer.usage
     return Ending(
@@ -129,7 +130,7 @@ def fail(connection: Connection, run: Attempt, error: AgentError) -> State | Non
         request_id=error.request_id,
     )
     if error.answer is not None:
-        ending = replace(_answered(error.answer), state=State.FAILURE, error_kind=error.kind, error=error.message)
+        ending = replace(answered(error.answer), state=State.FAILURE, error_kind=error.kind, error=error.message)
     config = readable_config(run.config)  # what nobody can read is not retried
     begun = resumable_handle(run.remote_handle)
     resumes = begun is not None and not error.over and may_resume(error.kind, run.attempt, error.retry_after)
@@ -178,7 +179,12 @@ def show_outcome(connection: Connection, run_id: str, task_id: int | None, state
         schedules.record_outcome(connection, run_id, task_id, state)
     except DBAPIError as error:
         logger.warning("last_run_state of row %s waits: %s", task_id, error.orig)
-        _owed.append((run_id, task_id, state))
+        show_later(run_id, task_id, state)
+
+
+def show_later(run_id: str, task_id: int, state: State) -> None:
+    """Leave it to `show_owed`."""
+    _owed.append((run_id, task_id, state))
 
 
 def show_owed(connection: Connection) -> None:

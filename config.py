@@ -7,7 +7,6 @@ as Docker, Kubernetes and systemd hand over secrets.
 
 import os
 import re
-from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import lru_cache
 from ipaddress import ip_network
@@ -18,12 +17,13 @@ from zoneinfo import reset_tzpath
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.sources import EnvSettingsSource
 
 from core.task_config import QUEUE_NAME
 from core.zones import zone_hint, zone_names
+from setting_sources import FILE_SUFFIX, VariableSource, one_value, readable
+from setting_sources import SettingsError as SettingsError  # who reads settings imports it from here
 
 # The tzdata package, not the machine's files: every host and container then agrees on every clock change.
 reset_tzpath(to=())
@@ -157,54 +157,10 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Port = Annotated[int, Field(ge=1, le=65535, description="a port from 1 to 65535")]
 
 
-FILE_SUFFIX: Final = "_FILE"
-
-
-class SettingsError(Exception):
-    """A setting is wrong; the message holds one line for each, with its name, value and mend."""
-
-
-def read_value_file(name: str, path: str) -> str:
-    """Read the file that `name` points to, without the line's end; relative to the project's folder.
-
-    Raises SettingsError where it cannot be read; its path is left out, since it may be the secret itself by mistake.
-    """
-    try:
-        return (BASE_DIR / path).read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "is no UTF-8"
-        raise SettingsError(f"{name}: its file cannot be read ({why}); name one that this account may read") from None
-
-
-class FileSource(PydanticBaseSettingsSource):
-    """Settings that stand in files of their own, named by `<SETTING>_FILE`."""
-
-    def __init__(self, settings_cls: type[BaseSettings], variables: Mapping[str, str | None]) -> None:
-        super().__init__(settings_cls)
-        self._variables = variables
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[str | None, str, bool]:
-        """Read one setting's file; an empty one says nothing. Raises SettingsError."""
-        path = self._variables.get(f"{field_name}{FILE_SUFFIX.lower()}")
-        if not path:
-            return None, field_name, False
-        name = field_name.upper()
-        if self._variables.get(field_name):
-            raise SettingsError(f"{name} and {name}{FILE_SUFFIX} are both set: leave one of them out")
-        return read_value_file(f"{name}{FILE_SUFFIX}", path) or None, field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        """Give what was found, by setting."""
-        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
-        return {name: value for name, value in found.items() if value is not None}
-
-
 class Settings(BaseSettings):
     """Every setting with its default; `.env.example` lists them in this order."""
 
-    model_config = SettingsConfigDict(
-        env_file=ENV_FILE, frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
-    )
+    model_config = SettingsConfigDict(env_file=ENV_FILE, frozen=True, extra="ignore", hide_input_in_errors=True)
 
     database_url: Annotated[str, AfterValidator(_database_address), Field(repr=False)] = (
         f"sqlite:///{BASE_DIR / 'data' / 'scheduler.db'}"
@@ -282,12 +238,15 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment before `.env`, as ever, and files where either names one."""
+        """The environment before `.env`, and files where either names one.
+
+        The two are merged by name before empty values are left out, so that an empty one hides that of `.env`.
+        """
         variables: dict[str, str | None] = {}
         for source in (dotenv_settings, env_settings):
             if isinstance(source, EnvSettingsSource):
                 variables |= source.env_vars
-        return (init_settings, FileSource(settings_cls, variables), env_settings, dotenv_settings)
+        return (init_settings, VariableSource(settings_cls, variables, BASE_DIR))
 
     @model_validator(mode="before")
     @classmethod
@@ -346,7 +305,7 @@ class Settings(BaseSettings):
             found.append(
                 "REDIS_PASSWORD is set and not used: it belongs to REDIS_URL, and CELERY_BROKER_URL goes first"
             )
-        names = set(os.environ) | set(dotenv_values(ENV_FILE) if ENV_FILE.is_file() else ())
+        names = set(_variables())
         if "MONGODB_URL" in names:
             found.append("MONGODB_URL is set and not used: results are stored in DATABASE_URL")
         known = {f"{name.upper()}{end}" for name in type(self).model_fields for end in ("", FILE_SUFFIX)}
@@ -402,16 +361,18 @@ def read_channel_url(name: str) -> str:
 
 
 def _read_variable(name: str) -> str:
-    """Read a variable that is no setting, else the file of NAME_FILE. Raises ValueError where that cannot be read."""
-    in_file = dotenv_values(ENV_FILE)
-    value = os.environ.get(name) or in_file.get(name)
-    path = os.environ.get(f"{name}{FILE_SUFFIX}") or in_file.get(f"{name}{FILE_SUFFIX}")
-    if value or not path:
-        return value or ""
+    """Read a variable that is no setting, else the file of NAME_FILE. Raises ValueError for what `Settings` refuses."""
     try:
-        return read_value_file(f"{name}{FILE_SUFFIX}", path)
+        variables = _variables()
+        return one_value(name, variables.get(name), variables.get(f"{name}{FILE_SUFFIX}"), BASE_DIR) or ""
     except SettingsError as error:
         raise ValueError(str(error)) from None
+
+
+def _variables() -> dict[str, str | None]:
+    """The variables of `.env` and of the environment, which wins. Raises SettingsError."""
+    with readable(ENV_FILE):
+        return dotenv_values(ENV_FILE) | os.environ
 
 
 def put_into_environment(name: str, value: str) -> None:
@@ -428,6 +389,7 @@ def supervisor_address() -> str | None:
 def get_settings() -> Settings:
     """Read the settings once for this process. Raises SettingsError."""
     try:
-        return Settings()
+        with readable(ENV_FILE):
+            return Settings()
     except ValidationError as error:
         raise SettingsError(describe(error)) from None  # its own text quotes the values, passwords too

@@ -100,15 +100,17 @@ def tried(row: Any, settings: Settings, *, agent: str | None, message: str, time
             detail = asyncio.run(reach(endpoint, settings.endpoint_allowed_networks, min(timeout, REACH_SECONDS)))
             return Trial(None, detail, monotonic() - began)
         request = AgentRequest(kind="agent", target=agent, run_id=new_run_id(), timeout=timeout, message=message)
-        answer = without_key(asyncio.run(_asked(endpoint, request, settings)), key)
+        answer = without_key(asyncio.run(ask(endpoint, request, settings)), key)
     except AgentError as error:
         return Trial(error.kind, _hidden(error.message, key), monotonic() - began)
     return Trial(None, "it answered", monotonic() - began, answer.text, answer.usage)
 
 
-async def _asked(endpoint: Endpoint, request: AgentRequest, settings: Settings) -> AgentResult:
+async def ask(endpoint: Endpoint, request: AgentRequest, settings: Settings) -> AgentResult:
+    """Make one call that belongs to no run. Raises AgentError."""
     async with client_for(endpoint, allowed_networks=settings.endpoint_allowed_networks) as client:
-        context = CallContext(client, endpoint, settings.result_max_bytes)
+        hosts = settings.http_allowed_hosts
+        context = CallContext(client, endpoint, settings.result_max_bytes, allowed_hosts=hosts)
         return await call(registry.get(endpoint.provider), context, request)
 
 

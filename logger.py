@@ -26,7 +26,7 @@ from config import Settings, get_settings
 LINE_FORMAT: Final = "%(asctime)s - %(name)s - %(levelname)s - [%(filename)s:%(lineno)d] - %(message)s"
 COMPLAIN_EVERY_SECONDS: Final = 600.0
 #: Libraries that tell every request or message: they speak from WARNING on, whatever our own level.
-NOISY: Final = ("httpx", "httpcore", "urllib3", "kombu", "amqp", "redis", "asyncio", "sqlalchemy", "apprise")
+NOISY: Final = ("httpx", "httpcore", "aiohttp", "urllib3", "kombu", "amqp", "redis", "asyncio", "sqlalchemy", "apprise")
 
 _FILE_NAME: Final = re.compile(r"celery_(\d{8})\.log(?:\.(\d+))?")
 _CONTROL: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if code != ord("\t")}

@@ -3,13 +3,16 @@
 import argparse
 import logging
 import sys
-from typing import Any
+from typing import Any, Final
 
+import collector
 import preflight
 from config import Settings
 from logger import setup_logging
 
 logger = logging.getLogger("beat")
+
+NEW_OBJECTS: Final = 20_000  # before the collector of cycles looks again: a few hundred fires
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,6 +37,7 @@ def _daemon(settings: Settings, *, skip_missed: bool) -> int:
             scheduler.skip_missed()
         return scheduler
 
+    collector.spare(NEW_OBJECTS)
     beat: Any = celery_app.Beat
     beat(scheduler_cls=make, max_interval=settings.poll_seconds, loglevel=settings.celery_log_level, quiet=True).run()
     return 0

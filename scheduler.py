@@ -148,12 +148,12 @@ class DatabaseScheduler(Scheduler):
         is_due = found.next_due is not None and found.next_due <= found.now
         if self.low_water is None and not is_due:
             self.low_water = found.now  # after a start, or an edit: nothing below is due
+        if is_due:  # first: while an import is armed batch by batch, due rows wait for one of them and not for two
+            worked += self.fire()
         if found.needs_arming:
             worked += self.arm()
         if found.run_now:
             worked += self.fire_manual()
-        if is_due:
-            worked += self.fire()
         self.keeper.tick_ends()
         if worked:
             return 0.0

@@ -9,6 +9,8 @@ from celery import Celery
 from celery.signals import setup_logging, worker_process_shutdown, worker_ready, worker_shutdown, worker_shutting_down
 from kombu import Queue
 
+import collector
+import preflight
 from broker import Channel, Connection
 from config import FALLBACK_QUEUE, PURGE_TASK, Settings, get_settings
 from core.task_config import DEFAULT_PRIORITY
@@ -19,6 +21,8 @@ from store.housekeeping import purge_audit
 from store.housekeeping import purge_runs as delete_old_runs
 from worker.consumer_watch import ConsumerWatch
 from worker.runtime import current_runtime, runtime
+
+NEW_OBJECTS = 50_000  # before the collector of cycles looks again: a hundred runs or so
 
 logger = logging.getLogger("tasks")
 
@@ -63,7 +67,7 @@ def make_app(settings: Settings) -> Celery:
     return app
 
 
-celery_app = make_app(get_settings())
+celery_app = make_app(preflight.read_settings())  # `celery -A tasks.celery_app …` has no other edge
 
 
 @setup_logging.connect
@@ -83,6 +87,7 @@ def _on_worker_ready(sender: Any, **_: Any) -> None:
     # Celery's cold shutdown waits for the threads of the pool, which may wait for an agent for an hour.
     signal.signal(signal.SIGQUIT, lambda *_: worker.stop_now())
     ConsumerWatch(sender, queues, worker).start()
+    collector.spare(NEW_OBJECTS)
 
 
 def check_serving_order(channel: Any) -> None:

@@ -38,6 +38,7 @@ from api import (
     seed_claw_workers,
     seed_trading,
     task_actions,
+    trial_calls,
     why,
 )
 from api.access import document_roles
@@ -49,7 +50,7 @@ from api.services import build_services
 from api.tokens import HOW_TO, PUBLIC, TokenGate
 from config import Settings, get_settings
 from logger import redact, setup_logging
-from store.database import is_contention
+from store.database import in_words, is_contention
 from web import console
 
 MOST_ERRORS = 50
@@ -93,7 +94,6 @@ def create_app(settings: Settings) -> FastAPI:
         TokenGate, identities=services.identities, throttle=services.throttle, error_page=console.error_page
     )
     app.add_middleware(SecureHeaders)
-    console.mount(app)
     app.include_router(probes.router)
     app.include_router(documents.router)
     for router in (
@@ -104,6 +104,7 @@ def create_app(settings: Settings) -> FastAPI:
         phrases.router,  # likewise
         schedules.router,
         task_actions.router,
+        trial_calls.router,
         why.router,
         backfills.router,
         bulk.router,
@@ -127,6 +128,7 @@ def create_app(settings: Settings) -> FastAPI:
         # The gate has asked for the token already; this tells the OpenAPI document.
         document_roles(router, PUBLIC)
         app.include_router(router, dependencies=[Security(HTTPBearer(auto_error=False))])
+    console.mount(app)  # last: routes are tried in turn, and programs ask more often than people
     for error, answer in ANSWERS.items():
         app.add_exception_handler(error, _for_people_too(answer))
     return app
@@ -138,7 +140,8 @@ def _for_people_too(answer: ErrorHandler) -> ErrorHandler:
     async def answer_or_page(request: Request, error: Exception) -> Response:
         answered = await answer(request, error)
         told = json.loads(bytes(answered.body))
-        return await console.error_page(request, answered.status_code, told["detail"]) or answered
+        page = await console.error_page(request, answered.status_code, told["detail"])
+        return page or console.in_words_of(request, answered)
 
     return answer_or_page
 
@@ -172,7 +175,7 @@ async def _database_away(request: Request, error: Exception) -> Response:
     if isinstance(error, OperationalError) and is_contention(error):
         told = "Another session holds this row or table, so nothing was changed. Try again in a moment."
         return problem(503, told, headers=RETRY_AFTER)
-    logger.error("%s: the database: %s", request.url.path, redact(str(getattr(error, "orig", error))))
+    logger.error("%s: the database: %s", request.url.path, redact(in_words(error)))
     return problem(
         503, "The database does not answer; /health/ready says more. Try again in a moment.", headers=RETRY_AFTER
     )

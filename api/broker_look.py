@@ -5,7 +5,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from re import fullmatch
+from time import monotonic
 from typing import Any, Final
+
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from broker import Channel
 from config import Settings
@@ -14,6 +17,8 @@ from tasks import celery_app
 
 #: A look is over soon, whatever the broker does: no retries, and short waits.
 IMPATIENT: Final = {"max_retries": 0, "socket_connect_timeout": 1.5, "socket_timeout": 1.5}
+
+KEPT_SECONDS: Final = 30.0  # a broker that takes no new connections is found out after as long
 
 logger = logging.getLogger("api")
 
@@ -27,18 +32,49 @@ class BrokerLook:
     heads: Sequence[str] = ()
 
 
-def look_at_broker(settings: Settings) -> BrokerLook:
-    """Connect, look, hang up. Raises nothing."""
-    try:
-        with celery_app.connection_for_write(settings.broker_url, transport_options=IMPATIENT) as connection:
-            channel = connection.default_channel
-            return _look(channel, settings.queues) if isinstance(channel, Channel) else BrokerLook()
-    except Exception as error:  # an edge: whatever kombu's transports raise, the broker does not serve
-        return BrokerLook(problem=redact(str(error)))
+class BrokerLooker:
+    """Looks at the broker over a connection of its own; to open one for each look would cost six times the look.
+
+    Not for several threads at once.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._connection: Any = None
+        self._opened_at = 0.0
+
+    def look(self) -> BrokerLook:
+        """Look once; where the kept connection is broken, over a new one. Raises nothing."""
+        try:
+            return self._look()
+        except Exception as error:  # an edge: whatever kombu's transports raise, the broker does not serve
+            self.close()
+            return BrokerLook(problem=redact(str(error)))
+
+    def close(self) -> None:
+        """Hang up; the next look connects again."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.release()
+
+    def _look(self) -> BrokerLook:
+        if self._connection is not None and monotonic() - self._opened_at < KEPT_SECONDS:
+            try:
+                return _look(self._connection.default_channel, self._settings.queues)
+            except RedisTimeoutError:  # a second try would wait as long
+                raise
+            except Exception as error:  # the broker may have been started anew since
+                logger.debug("the broker is asked again over a new connection: %s", redact(str(error)))
+        self.close()
+        self._connection = celery_app.connection_for_write(self._settings.broker_url, transport_options=IMPATIENT)
+        self._opened_at = monotonic()
+        return _look(self._connection.default_channel, self._settings.queues)
 
 
-def _look(channel: Channel, queues: Sequence[str]) -> BrokerLook:
+def _look(channel: Any, queues: Sequence[str]) -> BrokerLook:
     """Ask for the length and the next message of every lane in one round trip."""
+    if not isinstance(channel, Channel):
+        return BrokerLook()
     steps = channel.priority_steps
     with channel.conn_or_acquire() as client:
         pipeline = client.pipeline(transaction=False)

@@ -1,5 +1,6 @@
 """`/api/v2/budgets`: the most that an endpoint's or a task's runs may cost within a window, and how much they have."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Final
 
@@ -58,7 +59,7 @@ def list_budgets(ours: Ours, page: Annotated[Page, Query()]) -> Budgets:
     with autocommit(ours.engine) as connection:
         rows = stored.page(connection, page.after, page.limit + 1)
         now = read_clock(connection)
-        shown = [_shown(connection, row, now) for row in rows[: page.limit]]
+        shown = _shown(connection, rows[: page.limit], now)
     return Budgets(items=shown, next=following(PATH, page, [row.id for row in rows]))
 
 
@@ -103,14 +104,19 @@ def _locked(tx: Connection, budget_id: int, if_match: str | None) -> AnyRow:
 
 def _answer(connection: Connection, row: AnyRow, response: Response) -> Budget:
     response.headers["ETag"] = edits.etag_of(row)
-    return _shown(connection, row, read_clock(connection))
+    (shown,) = _shown(connection, [row], read_clock(connection))
+    return shown
 
 
-def _shown(connection: Connection, row: AnyRow, now: datetime) -> Budget:
-    budget = stored.of_row(row)
-    seen = stored.look(connection, budget, now)
-    known = {"spent": seen.spent, "going_on": seen.going_on, "unknown": stored.unknown(connection, budget, now)}
-    return Budget.model_validate(dict(row._mapping) | known)
+def _shown(connection: Connection, rows: Sequence[AnyRow], now: datetime) -> list[Budget]:
+    looks = stored.looks(connection, [stored.of_row(row) for row in rows], now)
+
+    def budget(row: AnyRow) -> Budget:
+        look = looks[row.id]
+        known = {"spent": look.standing.spent, "going_on": look.standing.going_on, "unknown": look.unknown}
+        return Budget.model_validate(dict(row._mapping) | known)
+
+    return [budget(row) for row in rows]
 
 
 def _missing(budget_id: int) -> AnyRow:

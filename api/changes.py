@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api.access import Role, Viewer
 from api.masking import Mask
+from api.off_loop import OffLoop
 from api.problems import documented
 from api.services import Ours
 from store import audit
@@ -17,7 +18,7 @@ from store.database import AnyRow, autocommit
 PATH: Final = "/api/v2/audit"
 ADMINS_OWN: Final = frozenset({"user", "token", "session"})  # who may log in, and from where, is for admins
 
-router = APIRouter(prefix=PATH, tags=["audit"], responses=documented(401, 422, 503))
+router = APIRouter(route_class=OffLoop, prefix=PATH, tags=["audit"], responses=documented(401, 422, 503))
 
 
 class AuditPage(BaseModel):
@@ -55,7 +56,9 @@ class Entry(BaseModel):
 
 
 class Entries(BaseModel):
-    """A page; `next` is the address of the following one, null on the last."""
+    """A page; `next` is the address of the following one, null on the last. One that is not full is not yet the last:
+    an answer looks at 50,000 entries.
+    """
 
     items: list[Entry]
     next: str | None
@@ -66,25 +69,26 @@ def list_changes(ours: Ours, caller: Viewer, page: Annotated[AuditPage, Query()]
     """List the changes, newest first; secrets in a task's config are hidden. Those of accounts are for admins alone."""
     hidden = frozenset[str]() if caller.role.covers(Role.ADMIN) else ADMINS_OWN
     with autocommit(ours.engine) as connection:
-        rows = audit.page(
+        found = audit.page(
             connection,
             before=page.before,
-            limit=page.limit + 1,
+            limit=page.limit,
             kind=page.kind,
             subject=page.subject,
             hidden=hidden,
         )
-    found = [_shown(row, ours.mask) for row in rows[: page.limit]]
-    asked = page.model_dump(exclude_none=True) | {"before": found[-1].id if found else None}
-    return Entries(items=found, next=f"{PATH}?{urlencode(asked)}" if len(rows) > page.limit else None)
+    following = None
+    if found.resume_before is not None:
+        following = f"{PATH}?{urlencode(page.model_dump(exclude_none=True) | {'before': found.resume_before})}"
+    return Entries(items=[_shown(row, ours.mask) for row in found.rows], next=following)
 
 
 def _shown(row: AnyRow, mask: Mask) -> Entry:
-    before, after = mask.columns(row.old_value), mask.columns(row.new_value)
+    (before, old), (after, new) = mask.columns_beside(row.old_value), mask.columns_beside(row.new_value)
     return Entry(
         **{name: getattr(row, name) for name in ("id", "create_time", "actor", "via", "action", "subject", "note")},
         kind=row.subject_kind,
-        changed=_changed(mask.answer_json(row.old_value), mask.answer_json(row.new_value)),
+        changed=_changed(old, new),
         before=before,
         after=after,
         change_set=row.change_set,

@@ -17,7 +17,7 @@ from api.readiness import tick_limit
 from config import Settings
 from logger import redact
 from store import overview
-from store.database import autocommit
+from store.database import autocommit, in_words
 from store.missed_fires import Noted
 from store.notices import Notices
 from store.overview import COUNT_LIMIT, Figures
@@ -56,7 +56,7 @@ class Exposition:
             with autocommit(self._engine) as connection:
                 return overview.figures(connection, heads=heads, beat_age=self._limit)
         except SQLAlchemyError as error:
-            logger.warning("no figures from the database: %s", redact(str(getattr(error, "orig", error))))
+            logger.warning("no figures from the database: %s", redact(in_words(error)))
             return None
 
 

@@ -16,7 +16,7 @@ from api.access import Caller
 from api.problems import problem
 from logger import redact
 from store import requests
-from store.database import AnyRow, autocommit
+from store.database import AnyRow, autocommit, in_words
 
 HEADER: Final = "idempotency-key"
 LONGEST_KEY: Final = 200
@@ -59,7 +59,7 @@ class IdempotentPosts:
         try:
             known = await run_in_threadpool(self._begin, digest, body_digest)
         except SQLAlchemyError as error:
-            logger.error("a key cannot be looked up: %s", redact(str(getattr(error, "orig", error))))
+            logger.error("a key cannot be looked up: %s", redact(in_words(error)))
             told = "The database does not answer, so nothing was done. Try again in a moment."
             await problem(503, told, headers={"Retry-After": "5"})(scope, receive, send)
             return
@@ -99,7 +99,7 @@ class IdempotentPosts:
                 answer = {"headers": kept["headers"], "body": kept["body"].decode("utf-8", "replace")}
                 requests.answered(connection, digest, kept["status"], json.dumps(answer, ensure_ascii=False))
         except SQLAlchemyError as error:
-            logger.error("an answer could not be kept for its key: %s", redact(str(getattr(error, "orig", error))))
+            logger.error("an answer could not be kept for its key: %s", redact(in_words(error)))
 
 
 def _again(known: AnyRow, body_digest: str) -> Response:

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from math import isfinite
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
@@ -16,6 +17,10 @@ from logger import redact
 HIDDEN: Final = "***"
 SHORTEST_SECRET: Final = 8  # hiding a shorter one everywhere would take ordinary answers apart
 MAX_DEPTH: Final = 100
+#: What is remembered takes some megabytes at most; longer names and texts are gone through each time.
+LONGEST_KNOWN_NAME: Final = 64
+LONGEST_KNOWN_TEXT: Final = 4096
+MOST_KNOWN_TEXTS: Final = 500
 PLAIN_HEADERS: Final = {"accept", "accept-language", "content-type", "user-agent"}
 
 _SECRET_NAME: Final = re.compile(
@@ -30,6 +35,7 @@ class Mask:
 
     def __init__(self, settings: Settings) -> None:
         self._known = sorted({text for text in _secrets_of(settings) if len(text) >= SHORTEST_SECRET}, key=len)[::-1]
+        self._known_columns = lru_cache(maxsize=MOST_KNOWN_TEXTS)(self._columns)
 
     def answer(self, text: str | None) -> str | None:
         """Show an agent's answer unchanged but for the secrets of the settings."""
@@ -46,48 +52,89 @@ class Mask:
         """Show a structured answer as a value, as `answer` does; text that is no plain JSON as text."""
         shown = self.answer(text)
         try:
-            return None if shown is None else _plain(json.loads(shown))
+            return None if shown is None else _read(shown)
         except (ValueError, RecursionError):
             return shown
 
     def prose(self, text: str | None) -> str | None:
         """Show an error or a hint without anything that looks like a key, a token or a password."""
         shown = self.answer(text)
-        return _SECRET_PARAMETER.sub(rf"\1{HIDDEN}", redact(shown)) if shown else shown
+        if not shown:
+            return shown
+        shown = redact(shown)
+        return _SECRET_PARAMETER.sub(rf"\1{HIDDEN}", shown) if "=" in shown else shown
 
     def config(self, text: str | None) -> Any:
         """Show `task_extra_config` as a value, secrets by their names hidden; what is no plain JSON as text."""
         try:
-            return None if text is None else self._hide(_plain(json.loads(text)))
+            if text is None:
+                return None
+            # Without escapes each text in it is a piece of the whole: where the whole hides nothing, no piece does.
+            hides_nothing = "\\" not in text and self.prose(text) == text
+            return _hide(_read(text), _as_it_is if hides_nothing else self.prose)
         except (ValueError, RecursionError):
             return self.prose(text)
 
     def columns(self, text: str | None) -> Any:
-        """Show columns of a task, which are JSON; its config, which may be a text in it, as the object it is."""
+        """Show columns of a task, which are JSON; its config, which may be a text in it, as the object it is.
+
+        The value is shared and not to be changed.
+        """
+        return self.columns_beside(text)[0]
+
+    def columns_beside(self, text: str | None) -> tuple[Any, Any]:
+        """Show columns as `columns` does, and beside them as `answer_json` does, to compare what is hidden."""
+        # The newest changes are asked for again and again, and stay what they are.
+        look = self._known_columns if len(text or "") <= LONGEST_KNOWN_TEXT else self._columns
+        return look(text)
+
+    def _columns(self, text: str | None) -> tuple[Any, Any]:
         values, raw = self.config(text), self.answer_json(text)
         if isinstance(values, dict) and isinstance(raw, dict) and isinstance(raw.get("task_extra_config"), str):
             values["task_extra_config"] = self.config(raw["task_extra_config"])
-        return values
+        return values, raw
 
-    def _hide(self, value: Any, *, of_headers: bool = False) -> Any:
-        if isinstance(value, dict):
-            return {
-                name: HIDDEN
-                if inner is not None and _is_secret(name, of_headers=of_headers)
-                else self._hide(inner, of_headers=name.lower() == "headers")
-                for name, inner in value.items()
-            }
-        if isinstance(value, list):
-            return [self._hide(inner) for inner in value]
-        return self.prose(value) if isinstance(value, str) else value
+
+def _as_it_is(text: str) -> str | None:
+    return text
+
+
+def _hide(value: Any, prose: Callable[[str], str | None], *, of_headers: bool = False) -> Any:
+    if isinstance(value, str):
+        return prose(value)
+    if isinstance(value, dict):
+        return {
+            name: HIDDEN
+            if inner is not None and _is_secret(name, of_headers=of_headers)
+            else _hide(inner, prose, of_headers=name.lower() == "headers")
+            for name, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [_hide(inner, prose) for inner in value]
+    return value
+
+
+def _read(text: str) -> Any:
+    """Read JSON that every JSON reader can read back. Raises ValueError: too deep, infinite, half a character."""
+    value = _READER.decode(text)
+    # What is deep has many brackets, and half a character is always escaped: other texts need not be gone through.
+    is_plain = "\\" not in text and text.count("{") + text.count("[") <= MAX_DEPTH
+    return value if is_plain else _plain(value)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError("no finite number")
+    return number
+
+
+_READER: Final = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
-    """Check that every JSON reader can read it back. Raises ValueError: too deep, infinite, half a character."""
     if depth > MAX_DEPTH:
         raise ValueError("nested too deeply")
-    if isinstance(value, float) and not isfinite(value):
-        raise ValueError("no finite number")
     if isinstance(value, dict):
         for name, inner in value.items():
             name.encode()
@@ -102,7 +149,13 @@ def _plain(value: Any, depth: int = 0) -> Any:
 
 def _is_secret(name: str, *, of_headers: bool) -> bool:
     """True for a name that stands for a secret, and for every header but the plainest: any may carry a key."""
-    return bool(_SECRET_NAME.search(name)) or (of_headers and name.lower() not in PLAIN_HEADERS)
+    sounds_secret = _known_name if len(name) <= LONGEST_KNOWN_NAME else _SECRET_NAME.search
+    return bool(sounds_secret(name)) or (of_headers and name.lower() not in PLAIN_HEADERS)
+
+
+@lru_cache(maxsize=4096)
+def _known_name(name: str) -> bool:
+    return _SECRET_NAME.search(name) is not None
 
 
 def _secrets_of(settings: Settings) -> Iterable[str]:

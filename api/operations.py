@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from starlette.concurrency import run_in_threadpool
 
 from api.access import Operator
-from api.broker_look import look_at_broker
+from api.off_loop import OffLoop
 from api.problems import documented
 from api.readiness import tick_limit
 from api.services import Ours, Services
@@ -22,7 +23,7 @@ DISCARDED_AT_ONCE: Final = 5000
 SHOWN: Final = 20
 MOST_COUNTED: Final = 20_000  # the queue stands in the rows, not in the index: each one counted is a row read
 
-router = APIRouter(prefix="/api/v2", tags=["operations"], responses=documented(401, 422, 503))
+router = APIRouter(route_class=OffLoop, prefix="/api/v2", tags=["operations"], responses=documented(401, 422, 503))
 
 
 class Queue(BaseModel):
@@ -131,9 +132,10 @@ class SettingsInForce(BaseModel):
 
 
 @router.get("/queues")
-def list_queues(ours: Ours) -> Queues:
+async def list_queues(ours: Ours) -> Queues:
     """Show every queue: what waits in it, since when, and who serves it."""
-    return queues_beside(ours, look_at_broker(ours.settings).depths)
+    look = await ours.readiness.broker.ask()
+    return await run_in_threadpool(queues_beside, ours, look.depths if look is not None else {})
 
 
 def queues_beside(ours: Services, depths: Mapping[str, int]) -> Queues:
@@ -195,11 +197,11 @@ def discard_waiting(
 def list_workers(ours: Ours) -> Workers:
     """Show every worker with its lease and the runs that it carries."""
     with autocommit(ours.engine) as connection:
-        now, life = read_clock(connection), operations.life(connection)
-        counts = leases.started_counts(connection)
-    carried: dict[str, list[Carried]] = {}
-    for run in life.started:
-        carried.setdefault(run.worker, []).append(Carried.model_validate(run, from_attributes=True))
+        now, workers = read_clock(connection), operations.workers(connection)
+        counts, started = leases.started_counts(connection), operations.started(connection)
+    carried: dict[str, list[AnyRow]] = {}
+    for run in started:
+        carried.setdefault(run.worker, []).append(run)
     return Workers(
         items=[
             Worker(
@@ -208,12 +210,12 @@ def list_workers(ours: Ours) -> Workers:
                 queues=row.queues.split(","),
                 slots=row.concurrency,
                 running=counts[row.id],
-                runs=carried.get(row.id, [])[:SHOWN],
+                runs=[Carried.model_validate(run, from_attributes=True) for run in carried.get(row.id, [])[:SHOWN]],
                 started_at=row.started_at,
                 lease_expires_at=row.expires_at,
                 alive=row.expires_at > now,
             )
-            for row in life.workers
+            for row in workers
         ]
     )
 
@@ -223,8 +225,8 @@ def list_beats(ours: Ours) -> Beats:
     """Show every beat and when it last ticked."""
     limit = tick_limit(ours.settings)
     with autocommit(ours.engine) as connection:
-        now, life = read_clock(connection), operations.life(connection)
-    found = [Beat(**row._mapping, alive=now - row.last_tick_at < limit) for row in life.beats]
+        now, beats = read_clock(connection), operations.beats(connection)
+    found = [Beat(**row._mapping, alive=now - row.last_tick_at < limit) for row in beats]
     return Beats(items=[each for each in found if now - each.last_tick_at < timedelta(days=1)])
 
 

@@ -13,16 +13,18 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.bounded import SingleFlight
-from api.broker_look import BrokerLook, look_at_broker
+from api.broker_look import BrokerLook, BrokerLooker
 from config import Settings
 from logger import redact
 from store import calendar_days, notices, overview
-from store.database import autocommit
-from store.migrate import is_newer, newest_revision
+from store.database import autocommit, in_words
+from store.migrate import known_revisions, newest_revision
 from store.notices import Notices
 from store.overview import SignsOfLife
 
 CHECK_SECONDS: Final = 2.0
+BROKER_SECONDS: Final = 1.4  # less than its sockets' patience: a broker that hangs is one that gave no answer
+BROKER_RESTS: Final = 3.0  # seconds for which such a one is asked no more; pages wait for it
 TICK_GRACE: Final = timedelta(seconds=10)
 
 MENDS: Final[Mapping[str, str]] = {
@@ -35,6 +37,8 @@ MENDS: Final[Mapping[str, str]] = {
     "locks": "End the transaction that is named (COMMIT or ROLLBACK there), or KILL its session.",
     "queues": "Look at the workers that are named; without any, start one that serves the queue. See logs/.",
 }
+
+UNREAD: Final = "a beat of another version tells of it, and this one cannot read it: restart with the new version"
 
 logger = logging.getLogger("api")
 
@@ -80,18 +84,19 @@ class Readiness:
     """Looks at the database and the broker at the same time, and judges what it saw."""
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
-        self.broker = SingleFlight(lambda: look_at_broker(settings), CHECK_SECONDS)
+        self._looker = BrokerLooker(settings)
+        self.broker = SingleFlight(self._looker.look, BROKER_SECONDS, BROKER_RESTS)
         self._ledger = SingleFlight(self._look_at_ledger, CHECK_SECONDS)
         self._engine = engine
         self._limit = tick_limit(settings)
-        self._needed = newest_revision()
+        self._needed, self._known = newest_revision(), known_revisions()
         self._failing: list[str] = []
 
     async def checks(self) -> list[Check]:
         """Make every check, in the order in which they build on each other. At most CHECK_SECONDS."""
         ledger, broker = await asyncio.gather(self._ledger.ask(), self.broker.ask())
-        late = f"no answer within {CHECK_SECONDS:g} s"
-        ledger, broker = ledger or LedgerLook(problem=late), broker or BrokerLook(problem=late)
+        ledger = ledger or LedgerLook(problem=f"no answer within {CHECK_SECONDS:g} s")
+        broker = broker or BrokerLook(problem=f"no answer within {BROKER_SECONDS:g} s")
         found = judge(ledger, broker, self._needed, self._limit)
         self._note(found, {"database": ledger.problem, "broker": broker.problem})
         return found
@@ -99,13 +104,14 @@ class Readiness:
     def close(self) -> None:
         """Ask no more."""
         self.broker.close()
+        self._looker.close()
         self._ledger.close()
 
     def _look_at_ledger(self) -> LedgerLook:
         try:
             with autocommit(self._engine) as connection:
                 revision = overview.schema_revision(connection)
-                if revision is None or (revision != self._needed and not is_newer(revision)):
+                if revision is None or (revision != self._needed and revision in self._known):
                     return LedgerLook(revision=revision)
                 signs = overview.signs_of_life(connection)
                 return LedgerLook(
@@ -115,7 +121,7 @@ class Readiness:
                     calendars=calendar_days.read_noted(connection).remarks(signs.now.date()),
                 )
         except SQLAlchemyError as error:
-            return LedgerLook(problem=redact(str(getattr(error, "orig", error))))
+            return LedgerLook(problem=redact(in_words(error)))
 
     def _note(self, found: list[Check], problems: Mapping[str, str | None]) -> None:
         """Log a change, with the cause that the answer leaves out; probes come every few seconds."""
@@ -162,6 +168,8 @@ def _check_life(signs: SignsOfLife, limit: timedelta) -> tuple[Check, Check]:
 
 
 def _check_locks(seen: Notices) -> Check:
+    if seen.unread:
+        return _unknown("locks", UNREAD)
     held = seen.held
     if held is None:
         return Check(name="locks", state=Standing.OK, detail="no due row is held by another session")
@@ -169,6 +177,8 @@ def _check_locks(seen: Notices) -> Check:
 
 
 def _check_queues(seen: Notices) -> Check:
+    if seen.unread:
+        return _unknown("queues", UNREAD)
     if not seen.stalled:
         return Check(name="queues", state=Standing.OK, detail="no queue stands still while a slot is free")
     told = "; ".join(str(each) for each in seen.stalled)
@@ -189,8 +199,8 @@ def _check(name: str, holds: bool, detail: str, otherwise: str) -> Check:
     return Check(name=name, state=Standing.FAILED, detail=otherwise, mend=MENDS[name])
 
 
-def _unknown(name: str) -> Check:
-    return Check(name=name, state=Standing.UNKNOWN, detail="the database and its schema must be in order first")
+def _unknown(name: str, why: str = "the database and its schema must be in order first") -> Check:
+    return Check(name=name, state=Standing.UNKNOWN, detail=why)
 
 
 def is_ready(checks: Iterable[Check]) -> bool:

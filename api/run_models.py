@@ -79,16 +79,21 @@ class Runs(BaseModel):
     next: str | None
 
 
+def values_of(row: AnyRow) -> dict[str, Any]:
+    """Name the values of a row; `_mapping` would look each of them up, which takes twice as long."""
+    return dict(zip(row._fields, row, strict=True))
+
+
 def shown(row: AnyRow, mask: Mask) -> Run:
     """Show a run without its answer."""
-    return Run.model_validate(dict(row._mapping) | {"error": mask.prose(row.error)})
+    return Run.model_validate(values_of(row) | {"error": mask.prose(row.error)})
 
 
 def shown_whole(row: AnyRow, mask: Mask, retries: Sequence[AnyRow]) -> RunDetail:
     """Show a run with its answer; values of known secrets are hidden, and in `config` whatever is secret by name."""
     config = readable_config(row.config)
     return RunDetail.model_validate(
-        dict(row._mapping)
+        values_of(row)
         | {
             "error": mask.prose(row.error),
             "config": mask.config(row.config),

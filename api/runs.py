@@ -9,7 +9,9 @@ from fastapi import APIRouter, HTTPException, Path, Query
 from pydantic import BaseModel
 from sqlalchemy import Connection
 
+from api.off_loop import OffLoop
 from api.problems import documented
+from api.run_facets import Facets
 from api.run_models import Run, RunDetail, Runs, shown, shown_whole
 from api.run_query import RUN_ID, RunFilter, RunId, RunPage
 from api.services import Ours
@@ -24,28 +26,7 @@ COMPARED: Final = (
     "conversation_id", "input_tokens", "output_tokens", "cost", "currency",
 )  # fmt: skip
 
-router = APIRouter(prefix=PATH, tags=["runs"], responses=documented(401, 422, 503))
-
-
-class TaskFacet(BaseModel):
-    """How many of the runs that were looked at belong to a task."""
-
-    periodic_task_id: int | None
-    task_name: str
-    runs: int
-
-
-class Facets(BaseModel):
-    """How many runs have which value, among the newest ones that meet the filter; up to `examined` were looked at."""
-
-    state: dict[str, int]
-    origin: dict[str, int]
-    queue: dict[str, int]
-    error_kind: dict[str, int]
-    tasks: list[TaskFacet]
-    examined: int
-    reaches_to: datetime | None
-    """Older runs were not looked at; null: there are none."""
+router = APIRouter(route_class=OffLoop, prefix=PATH, tags=["runs"], responses=documented(401, 422, 503))
 
 
 class Difference(BaseModel):
@@ -82,15 +63,8 @@ def latest_runs(ours: Ours, page: Annotated[RunPage, Query()]) -> Runs:
 
 @router.get("/facets")
 def count_by_facet(ours: Ours, wanted: Annotated[RunFilter, Query()]) -> Facets:
-    """Count the newest 10,000 runs by state, origin, queue, kind of error and task."""
-    with autocommit(ours.engine) as connection:
-        found = run_search.facets(connection, wanted.wanted())
-    return Facets(
-        **{name: dict(counter.most_common()) for name, counter in found.counts.items()},
-        tasks=[TaskFacet.model_validate(row, from_attributes=True) for row in found.tasks],
-        examined=found.examined,
-        reaches_to=run_search.created_at(found.reaches_to) if found.reaches_to else None,
-    )
+    """Count the newest 10,000 runs by state, origin, queue, kind of error and task; at most a second old."""
+    return ours.facets.ask(wanted.wanted())
 
 
 @router.get("/compare", responses=documented(404))

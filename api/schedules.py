@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
 from api.access import Caller, Operator
+from api.off_loop import OffLoop
 from api.problems import documented
 from api.services import Ours, Services
 from api.task_edit import Editor, etag_of, matches
@@ -20,7 +21,7 @@ from surroundings import read_surroundings
 
 PATH: Final = "/api/v2/tasks"
 
-router = APIRouter(prefix=PATH, tags=["tasks"], responses=documented(401, 422, 503))
+router = APIRouter(route_class=OffLoop, prefix=PATH, tags=["tasks"], responses=documented(401, 422, 503))
 
 Id = Annotated[int, Path(ge=1, lt=2**63)]
 IfMatch = Annotated[str | None, Header(alias="If-Match", max_length=1000, description="ETag of the state edited")]

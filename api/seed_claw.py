@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api import run_changes
 from api.access import Operator
 from api.inspection import inspect_workers
+from api.off_loop import OffLoop
 from api.problems import documented
 from api.registered import by_ending, start
 from api.run_models import Moment
@@ -34,7 +35,7 @@ LISTED: Final = (R.id, R.task_name, R.state, R.finished_at, SHORT_RESULT, SHORT_
 PATH: Final = "/api/v1/tasks"
 TAG: Final = "CLAW tasks"
 
-router = APIRouter(prefix=PATH, tags=[TAG], responses=documented(401, 422, 503))
+router = APIRouter(route_class=OffLoop, prefix=PATH, tags=[TAG], responses=documented(401, 422, 503))
 changes = APIRouter(prefix=PATH, tags=[TAG], responses=documented(401, 403, 422, 503))
 
 TaskId = Annotated[str, Path(pattern=RUN_ID)]

@@ -10,7 +10,8 @@ from api.exposition import Exposition
 from api.identities import Identities, parse_tokens
 from api.masking import Mask
 from api.readiness import Readiness
-from api.remembered import Remembered
+from api.remembered import Remembered, RememberedEach
+from api.run_facets import Facets, remembered_facets
 from api.run_live import LiveRuns
 from api.run_watch import RunWatch
 from api.seed_figures import Metrics, remembered_counts, remembered_metrics
@@ -19,6 +20,7 @@ from broker import Sender
 from config import Settings
 from core.lifecycle import State
 from store.overview import connect_bounded
+from store.run_search import Wanted
 from submission import Submitter
 from tasks import celery_app
 from worker.limits import redis_address
@@ -44,6 +46,7 @@ class Services:
     submitter: Submitter
     trading_metrics: Remembered[Metrics]
     state_counts: Remembered[dict[State, int]]
+    facets: RememberedEach[Wanted, Facets]
 
     def close(self) -> None:
         """Let go of every connection."""
@@ -78,6 +81,7 @@ def build_services(settings: Settings) -> Services:
         submitter=Submitter(engine, Sender(celery_app), settings.queues),
         trading_metrics=remembered_metrics(engine, settings.timezone),
         state_counts=remembered_counts(engine),
+        facets=remembered_facets(engine),
     )
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.access import Operator, Viewer
 from api.moments import UtcMoment
+from api.off_loop import OffLoop
 from api.problems import Refused, documented
 from api.schedules import PATH, Id, editor_of
 from api.services import Ours
@@ -34,7 +35,7 @@ NO_WORK: Final = '{"task_type": "celery", "task": "draft"}'  # a draft is about 
 
 AT_ONCE = BoundedSemaphore(2)  # previews compute: more of them would leave no processor to other requests
 
-router = APIRouter(tags=["tasks"], responses=documented(401, 422, 503))
+router = APIRouter(route_class=OffLoop, tags=["tasks"], responses=documented(401, 422, 503))
 
 
 class RunNow(BaseModel):
@@ -189,7 +190,7 @@ def previewed(
 def _in_time(row: Any, around: Surroundings, begin: datetime, count: int) -> Previewed:
     """Look for one moment, then for twice as many, and so on, while twice as many are likely to be found in time.
 
-    The walk itself cannot be interrupted. Raises Refused.
+    A walk cannot be interrupted, and ends by the steps that it may take. Raises Refused.
     """
     started, wanted = monotonic(), 1
     while True:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
 from api.masking import Mask
-from api.run_models import Moment
+from api.run_models import Moment, values_of
 from store.database import AnyRow
 
 # A broken row may hold anything in SQLite, and must be shown all the same.
@@ -66,7 +66,7 @@ class Tasks(BaseModel):
 def shown(row: AnyRow, mask: Mask) -> Task:
     """Show a row; in `task_extra_config` whatever is secret by its name is hidden."""
     hidden = {"task_extra_config": mask.config(row.task_extra_config), "config_error": mask.prose(row.config_error)}
-    return Task.model_validate(dict(row._mapping) | hidden)
+    return Task.model_validate(values_of(row) | hidden)
 
 
 Text16 = Annotated[StrictStr, Field(max_length=16)]

@@ -1,6 +1,7 @@
-"""How often somebody may be wrong before he is not even asked any more.
+"""How often somebody may be wrong before he is not even asked any more, and how often he may make a call that costs.
 
 Failures are counted, not requests, and looked at before the next try is counted: rate limiters count what passes.
+Of what costs money each one counts.
 """
 
 from collections import deque
@@ -16,7 +17,7 @@ MOST_KEYS: Final = 20_000  # whoever makes up more names or addresses than this 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """So many failures in so many seconds."""
+    """So many failures, or calls, in so many seconds."""
 
     failures: int
     seconds: int
@@ -27,6 +28,7 @@ WRONG_TOKENS: Final = Limit(30, 60)  # from one address
 BY_BOTH: Final = Limit(5, 60)
 BY_ADDRESS: Final = Limit(60, 60)
 BY_NAME: Final = Limit(100, 3600)  # high: whoever knows a name must not be able to lock its owner out with ease
+TRIALS: Final = Limit(10, 60)  # of one caller
 
 Key = tuple[str, ...]
 
@@ -55,17 +57,31 @@ class Throttle:
         """Count a wrong token."""
         self._count(("token", address), WRONG_TOKENS)
 
+    def trial_wait(self, caller: str) -> int:
+        """Tell for how many seconds this caller may try no task; 0: he may, and this one is counted."""
+        with self._lock:
+            wait = self._left(("trial", caller), TRIALS)
+            if not wait:
+                self._enter(("trial", caller), TRIALS)
+        return wait
+
     def _wait(self, key: Key, limit: Limit) -> int:
         with self._lock:
-            times = self._failed.get(key)
-            until = times[0] + limit.seconds if times and len(times) == limit.failures else 0.0
-        return max(0, ceil(until - monotonic()))
+            return self._left(key, limit)
 
     def _count(self, key: Key, limit: Limit) -> None:
         with self._lock:
-            if len(self._failed) >= MOST_KEYS and key not in self._failed:
-                self._failed.pop(next(iter(self._failed)))  # the one that was first wrong longest ago
-            self._failed.setdefault(key, deque(maxlen=limit.failures)).append(monotonic())
+            self._enter(key, limit)
+
+    def _left(self, key: Key, limit: Limit) -> int:
+        times = self._failed.get(key)
+        until = times[0] + limit.seconds if times and len(times) == limit.failures else 0.0
+        return max(0, ceil(until - monotonic()))
+
+    def _enter(self, key: Key, limit: Limit) -> None:
+        if len(self._failed) >= MOST_KEYS and key not in self._failed:
+            self._failed.pop(next(iter(self._failed)))  # the one that was first wrong longest ago
+        self._failed.setdefault(key, deque(maxlen=limit.failures)).append(monotonic())
 
 
 def _login(address: str, name: str) -> dict[Key, Limit]:

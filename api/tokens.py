@@ -20,6 +20,7 @@ from api.problems import problem
 from api.stream_guard import until_refused
 from api.throttle import Throttle
 from logger import redact
+from store.database import in_words
 
 #: What answers without a token; everything else, unknown paths too, asks for one.
 PUBLIC: Final = frozenset({"/", "/login", "/health/live", "/health/ready", "/metrics"})
@@ -84,7 +85,7 @@ class TokenGate:
                 return await self._by_session(scope["method"], session, headers.get(CSRF_HEADER, ""))
             return await self._by_token(header, address_of(scope))
         except SQLAlchemyError as error:
-            logger.error("nobody can be recognised: %s", redact(str(getattr(error, "orig", error))))
+            logger.error("nobody can be recognised: %s", redact(in_words(error)))
             told = "The database does not answer, so the caller cannot be recognised. Try again in a moment."
             return problem(503, told, headers={"Retry-After": "5"})
 

@@ -18,7 +18,22 @@ from typing import Any
 
 import psutil
 
-from bench import calls, edits, figures, fires, herd, history, idle, imports, main_job, report, rivals, runs, steady
+from bench import (
+    calls,
+    console_pages,
+    edits,
+    figures,
+    fires,
+    herd,
+    history,
+    idle,
+    imports,
+    main_job,
+    report,
+    rivals,
+    runs,
+    steady,
+)
 from bench.command import Measure, Size
 from bench.services import Bench
 
@@ -47,6 +62,7 @@ PLAN: tuple[tuple[str, Measure, Size, Size], ...] = (
     ("history", history.measure, Size((300_000,), 5), Size((10_000_000,), 20)),
     ("runs", runs.measure, Size((3_000,), 0), Size((20_000,), 0)),
     ("calls", calls.measure, Size((2_000,), 10), Size((2_000,), 0)),
+    ("console_pages", console_pages.measure, Size(()), Size((100_000,), 0)),
     ("main_job", main_job.measure, Size(()), Size((), 0)),
 )
 

@@ -104,39 +104,42 @@ def _hint(row: Any, cadence: Cadence, moment: datetime, now: datetime, around: S
     return joined([*filter(None, (ending, deaf)), *hints_of(row, cadence, policy_of(row), moment)])
 
 
+class _Wrong(Exception):
+    """Its arguments are problems, one sentence each."""
+
+
+class _Problems:
+    """What checks find wrong with one row."""
+
+    def __init__(self, row: Any) -> None:
+        self._row = row
+        self.found: dict[str, None] = {}
+
+    def check(self, read: Callable[..., T], *args: Any) -> T | None:
+        """Read something of the row; None where that cannot be done, and the reason is noted."""
+        try:
+            return read(self._row, *args)
+        except (CadenceError, ConfigError) as error:
+            self.found[storable(str(error), MAX_PROBLEM)] = None
+        except _Wrong as wrong:
+            self.found.update(dict.fromkeys(wrong.args))
+        return None
+
+
 def what_is_wrong(row: Any, around: Surroundings) -> list[str]:
     """Name every problem of a row, one sentence each; empty when it can run."""
-    problems: dict[str, None] = {}
-
-    def check(read: Callable[..., T], *args: Any) -> T | None:
-        try:
-            return read(row, *args)
-        except (CadenceError, ConfigError) as error:
-            problems[storable(str(error), MAX_PROBLEM)] = None
-            return None
-
+    problems, after = _Problems(row), upstream_of(row)
+    check = problems.check
     check(_whole, "enabled", 0, 1)
-    check(_one_kind)
-    check(_dst_policy)
-    zone = check(_zone, around.zone) or "UTC"  # the others are read all the same, so that one look tells all
-    for column in ("start_time", "end_time"):
-        check(_moment, column, zone)
-    for kind, rule in RULES.items():
-        if getattr(row, kind) is not None:
-            check(rule, zone)
-    check(_choice, "calendar_roll", Roll)
-    check(_whole, "jitter_seconds", 0, MAX_INTERVAL)
-    check(_calendar, around.overrides)
-    if (after := upstream_of(row)) is None:
-        check(cadence_of, around.zone, around.overrides)
-    else:
+    check(_check_moments, around, after is None)
+    if after is not None:
         check(_follows, after, around)
     check(_choice, "catch_up", CatchUp)
     check(_choice, "overlap", Overlap)
     check(_whole, "catch_up_window_seconds", 0, MAX_INTERVAL)
     check(policy_of)
     check(_runnable, around)
-    return list(problems)
+    return list(problems.found)
 
 
 def upstream_of(row: Any) -> After | None:
@@ -168,11 +171,46 @@ class When(NamedTuple):
 _when = attrgetter(*When._fields[:-2])
 
 
+def _moments_of(row: Any) -> tuple[Any, ...]:
+    """Read the columns that its moments follow from, but for the id."""
+    counts = row.crontab is None and row.start_time is None
+    return (*_when(row), None, row.create_time if counts else None)
+
+
 def cadence_of(row: Any, default_zone: str, overrides: Overrides = NO_OVERRIDES) -> Cadence:
     """Build the rule a row's WHEN columns name. Raises CadenceError."""
-    jitters, counts = bool(row.jitter_seconds), row.crontab is None and row.start_time is None
-    ours = row.id if jitters else None, row.create_time if counts else None
-    return _cadence(default_zone, overrides, *_when(row), *ours)
+    columns = _moments_of(row)
+    if row.jitter_seconds:
+        columns = (*columns[:-2], row.id, columns[-1])
+    return _cadence(default_zone, overrides, *columns)
+
+
+def _check_moments(row: Any, around: Surroundings, has_own: bool) -> None:
+    _check_when(has_own, around.zone, around.overrides, *_moments_of(row))
+
+
+# Rows of an import share their rules, and each would ask the same questions. Typed, as below.
+@lru_cache(maxsize=4096, typed=True)
+def _check_when(has_own: bool, default_zone: str, overrides: Overrides, *columns: Any) -> None:
+    """Raise _Wrong with every problem of the WHEN columns, whatever stands in the others."""
+    row = When(*columns)
+    problems = _Problems(row)
+    check = problems.check
+    check(_one_kind)
+    check(_dst_policy)
+    zone = check(_zone, default_zone) or "UTC"  # the others are read all the same, so that one look tells all
+    for column in ("start_time", "end_time"):
+        check(_moment, column, zone)
+    for kind, rule in RULES.items():
+        if getattr(row, kind) is not None:
+            check(rule, zone)
+    check(_choice, "calendar_roll", Roll)
+    check(_whole, "jitter_seconds", 0, MAX_INTERVAL)
+    check(_calendar, overrides)
+    if has_own:
+        check(cadence_of, default_zone, overrides)
+    if problems.found:
+        raise _Wrong(*problems.found)
 
 
 # A herd shares its rule. Typed: 1.0 and True are no whole numbers, yet equal to 1.

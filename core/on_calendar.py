@@ -26,8 +26,10 @@ from core.calendars import (
     previous_open,
     start_of,
 )
+from core.effort import QUESTION, at_most, spend
 from core.rolling import HORIZON, MAX_STEPS, Rolled
 
+EFFORT = 200_000  # steps of one search, all of its questions to the inner rule together: at most about 0.6 s
 CHECKED_FROM = datetime(2016, 1, 1, tzinfo=UTC)  # ten years for which every calendar has data
 
 
@@ -101,7 +103,8 @@ class OnCalendar:
 @lru_cache(maxsize=8192)
 def _after(schedule: OnCalendar, moment: datetime) -> datetime | None:
     try:
-        return schedule.rule.after(moment)
+        with at_most(EFFORT):
+            return schedule.rule.after(moment)
     except OverflowError:  # the search left the years 1 to 9999
         return None
 
@@ -109,7 +112,8 @@ def _after(schedule: OnCalendar, moment: datetime) -> datetime | None:
 @lru_cache(maxsize=8192)
 def _latest(schedule: OnCalendar, moment: datetime) -> datetime | None:
     try:
-        return schedule.rule.latest(moment)
+        with at_most(EFFORT):
+            return schedule.rule.latest(moment)
     except OverflowError:
         return None
 
@@ -212,6 +216,7 @@ class _Within:
         found = self.inner.after(moment)
         first = found
         for _ in range(MAX_STEPS):
+            spend(QUESTION)
             if found is None or first is None or found - first > HORIZON:
                 return None
             window = self.windows.since(found)
@@ -226,6 +231,7 @@ class _Within:
         found = self.inner.latest(moment)
         last = found
         for _ in range(MAX_STEPS):
+            spend(QUESTION)
             if found is None or last is None or last - found > HORIZON:
                 return None
             window = self.windows.until(found)

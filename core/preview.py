@@ -1,6 +1,6 @@
 """The coming fires of a row or a draft, and what is left out between them and why.
 
-The work is bounded by the number of fires asked for, whatever the rule.
+The work is bounded by the number of fires asked for and by EFFORT, whatever the rule: what was found by then is shown.
 """
 
 from collections.abc import Iterator
@@ -14,13 +14,16 @@ from core.arming import Surroundings, cadence_of, policy_of, upstream_of, what_i
 from core.cadence import MICROSECOND, Bounded, Cadence, CadenceError, Cron, Jittered
 from core.calendars import load, past_the_data
 from core.clock_change import changes
+from core.effort import QUESTION, at_most, spend
 from core.hints import hints_of
 from core.on_calendar import OnCalendar
 
 MAX_FIRES = 1000
+EFFORT = 400_000  # steps of all searches together: at most about 1.2 s
 LOOKED_AT = 60  # moments of the rule between two fires; further ones are told with the last of these
 
 DISABLED = "enabled is 0: none of this runs before it is 1"
+TOO_LONG = "looked no further: its moments are hard to find; ask for fewer, or write the schedule more simply"
 FORWARD = "the clocks are set forward from {:%H:%M} to {:%H:%M}"
 
 
@@ -80,16 +83,17 @@ def preview(row: Any, around: Surroundings, since: datetime, count: int = 10) ->
     cadence, policy = cadence_of(row, around.zone, around.overrides), policy_of(row)
     left = policy.runs_left
     wanted = min(count, MAX_FIRES) if left is None else min(count, MAX_FIRES, left)
-    try:
-        _walk(shown, row, cadence, since, wanted)
-    except CadenceError as error:  # a search over its budget
-        shown.problems.append(str(error))
+    with at_most(EFFORT) as bound:
+        try:
+            _walk(shown, row, cadence, since, wanted)
+            if shown.fires:
+                shown.warnings += hints_of(row, cadence, policy, shown.fires[0].moment)
+        except CadenceError as error:  # a search over its budget: this one's, or one that beat has too
+            (shown.warnings if bound.left < 0 else shown.problems).append(TOO_LONG if bound.left < 0 else str(error))
     if left is not None and len(shown.fires) == left:
         shown.ended = f"max_runs={row.max_runs} is reached"
     if not row.enabled:
         shown.warnings.append(DISABLED)
-    if shown.fires:
-        shown.warnings += hints_of(row, cadence, policy, shown.fires[0].moment)
     if row.calendar is not None and shown.fires:
         ends = past_the_data(load(str(row.calendar), around.overrides), shown.fires[-1].moment.date())
         shown.warnings += [ends] if ends else []
@@ -131,6 +135,7 @@ def _walk(shown: Preview, row: Any, cadence: Cadence, since: datetime, wanted: i
         shown.entries.append(Fire(by_hand, by_hand, "next_run_at, set by hand"))
         at = before = by_hand
     while len(shown.fires) < wanted:
+        spend(QUESTION)
         moment = cadence.after(at)
         if moment is None:
             shown.ended = "no further moment within its bounds"

@@ -1,8 +1,9 @@
 """RRULE: RFC 5545 recurrence by python-dateutil, with every search bounded.
 
 A legal rule can take seconds a question: a DAILY that never matches is walked to the year 9999 (5.6 s), a MINUTELY
-from ten years ago from its first minute (2.6 s). So DTSTART is moved forward by whole periods, and the steps of
-dateutil's walk are counted: beyond BUDGET the question fails instead of stalling whoever asked.
+from ten years ago from its first minute (2.6 s), a YEARLY with every second from its first of January (2 s). So
+DTSTART is moved forward by whole periods, and the steps of dateutil's walk are counted: beyond BUDGET the question
+fails instead of stalling whoever asked.
 
 Rules are walked in the row's wall-clock time; `core/clock_change.py` makes moments of it.
 """
@@ -14,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
+from math import prod
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -21,9 +23,13 @@ from dateutil import rrule as library
 
 from core.cadence import CadenceError
 from core.clock_change import DAY, SECOND, DstPolicy, WallClock, moment_at
+from core.effort import at_most, spend
 
 BUDGET = 20_000  # steps of dateutil's walk, at most about 60 ms
+TIMES_A_STEP = 32  # that a walk passes over within one step; they cost about 0.1 µs each
+TIMES_A_STEP_TO_BUILD = 3  # of the times of day that dateutil works out before it walks
 MAX_COUNT = 10_000
+EFFORT = 11 * BUDGET  # for one question that takes several walks, and for the one long walk of a COUNT
 LOOK_BACK_DAYS = (2, 40, 400, 3_700, 15_000)  # how far back a moment's predecessor is looked for, step by step
 
 FREQUENCIES = ("YEARLY", "MONTHLY", "WEEKLY", "DAILY", "HOURLY", "MINUTELY")
@@ -38,11 +44,8 @@ class _MeteredInfo(library._iterinfo):  # type: ignore[misc]
     """dateutil's walk asks for one set of days a step: the only place where its steps can be counted."""
 
     def _count(self) -> None:
-        left = getattr(self.rrule, "steps_left", None)
-        if left is not None:
-            if left <= 0:
-                raise _BudgetExceeded
-            self.rrule.steps_left = left - 1
+        if getattr(self.rrule, "steps_left", None) is not None:
+            _count(self.rrule)
 
     def ydayset(self, year: int, month: int, day: int) -> Any:
         """Count a yearly step."""
@@ -66,6 +69,37 @@ class _MeteredInfo(library._iterinfo):  # type: ignore[misc]
 
 
 library._iterinfo = _MeteredInfo
+
+
+def _count(rule: Any, steps: int = 1) -> None:
+    """Count steps of a rule's walk, for itself and for whatever question it is part of."""
+    if rule.steps_left < steps:
+        raise _BudgetExceeded
+    rule.steps_left -= steps
+    spend(steps)
+
+
+class _MeteredTimes(tuple[Any, ...]):
+    """The times of a day of a rule that is DAILY or rarer: dateutil passes over all of them for each day of a step."""
+
+    rule: Any
+
+    def __iter__(self) -> Iterator[Any]:
+        _count(self.rule, len(self) // TIMES_A_STEP)
+        return super().__iter__()
+
+
+def _walk(rule: Any) -> Iterator[datetime]:
+    """Walk a rule whose steps are counted; many times within one step count too."""
+    if rule._timeset is not None:
+        rule._timeset = _MeteredTimes(rule._timeset)
+        rule._timeset.rule = rule
+        yield from rule
+        return
+    for number, wall in enumerate(rule, 1):
+        if number % TIMES_A_STEP == 0:
+            _count(rule)
+        yield wall
 
 
 @dataclass(frozen=True)
@@ -104,6 +138,10 @@ class Recurrence:
 
         A dense rule cannot be walked back, nor forward from far away, so the last moment is closed in on by halves.
         """
+        with at_most(EFFORT):
+            return self._latest(moment)
+
+    def _latest(self, moment: datetime) -> datetime | None:
         found, start = None, min((self.begin, *self.extra[:1]))
         for days in LOOK_BACK_DAYS:
             begin = max(moment - timedelta(days=days), start)
@@ -158,10 +196,11 @@ class Recurrence:
     def walls_after(self, local: datetime) -> Iterator[datetime]:
         """Name the rule's wall-clock times later than `local`, in order, but for those an EXDATE excludes."""
         begin = local.replace(microsecond=0)
+        spend(self._times_of_day // TIMES_A_STEP_TO_BUILD)
         rule: Any = library.rrule(**self.options | {"dtstart": self._moved_start(begin)})
         rule.steps_left = BUDGET
         with self._said_in_words():
-            yield from (wall for wall in rule if wall > begin and wall not in self.excluded)
+            yield from (wall for wall in _walk(rule) if wall > begin and wall not in self.excluded)
 
     def first_moments(self, count: int) -> Iterator[datetime]:
         """Name the first `count` moments of the rule, in order; what an EXDATE excludes counts too."""
@@ -171,7 +210,7 @@ class Recurrence:
         excluded: set[datetime] = set()
         end = None  # around a clock change a later time of the wall clock may come earlier
         with self._said_in_words():
-            for wall in rule:
+            for wall in _walk(rule):
                 if end is not None and wall > end:
                     break
                 moments = [moment for moment in self.clock.moments_at(wall) if moment >= self.begin]
@@ -189,10 +228,17 @@ class Recurrence:
             yield
         except _BudgetExceeded:
             raise CadenceError(
-                f"rrule {self.text!r}: no moment within {BUDGET} steps of the search; make the rule denser"
+                f"rrule {self.text!r}: no moment within {BUDGET} steps of the search; make the rule denser, or where "
+                "it is dense name a smaller FREQ, such as DAILY"
             ) from None
         except ValueError as error:  # dateutil finds some contradictions only while it walks
             raise CadenceError(f"rrule {self.text!r}: {error}") from error
+
+    @cached_property
+    def _times_of_day(self) -> int:
+        if self.options["freq"] >= library.HOURLY:
+            return 0
+        return prod(len(self.options.get(part, "1")) for part in ("byhour", "byminute", "bysecond"))
 
     def _period(self) -> timedelta:
         days = {library.YEARLY: 366, library.MONTHLY: 31, library.WEEKLY: 7, library.DAILY: 1}
@@ -226,7 +272,7 @@ class Recurrence:
 @lru_cache(maxsize=8192)
 def _after(recurrence: Recurrence, moment: datetime) -> datetime | None:
     found = None
-    with suppress(OverflowError):  # the search left the years 1 to 9999
+    with suppress(OverflowError), at_most(EFFORT):  # the search left the years 1 to 9999
         found = recurrence.after_by_rule(moment)
     return min(filter(None, (found, _following(recurrence.extra, moment))), default=None)
 

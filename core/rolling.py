@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 from core.cadence import MICROSECOND, Cadence
 from core.calendars import MAX_CLOSED_DAYS, ONE_DAY, Calendar, local_day, next_open, previous_open, start_of
 from core.clock_change import change_between, moment_at, offset_at
+from core.effort import QUESTION, spend
 
 HORIZON = timedelta(days=3653)  # ten years without an open day: never
 MAX_STEPS = 600  # questions to the inner rule in one search: a weekly rule for more than ten years
@@ -34,6 +35,7 @@ class Rolled:
             if home is None:
                 return None
             days = self._days_of(home)
+            spend(len(days) * QUESTION)
             found = [time for day in days if (time := self._first_on(day, home, moment)) is not None]
             if found:
                 return min(found)
@@ -51,6 +53,7 @@ class Rolled:
             if home is None:
                 return None
             days = self._days_of(home)
+            spend(len(days) * QUESTION)
             found = [time for day in days if (time := self._last_on(day, home, moment)) is not None]
             if found:
                 return max(found)

@@ -18,7 +18,7 @@ SENTENCES: Final[dict[str, tuple[str, str]]] = {
     "failed": ("It ran and failed: {error}", "它运行了，但失败了：{error}"),
     "worker_lost": (
         "It started at {started}, and its worker was lost before it ended.",
-        "它在 {started} 开始运行，但 worker 在结束前失联。",
+        "它在 {started} 开始运行，但工作进程在结束前失联。",
     ),
     "cancelled": ("Its run was cancelled: {error}", "这次运行被取消：{error}"),
     "overlap": (
@@ -58,11 +58,11 @@ SENTENCES: Final[dict[str, tuple[str, str]]] = {
     ),
     "no_worker": (
         "Its run waits in queue {queue}, which no living worker serves.",
-        "它在队列 {queue} 中等待，没有存活的 worker 处理该队列。",
+        "它在队列 {queue} 中等待，没有存活的工作进程处理该队列。",
     ),
     "queued": (
         "Its run waits in queue {queue} for a free slot; {workers} workers serve it.",
-        "它在队列 {queue} 中等待空位；有 {workers} 个 worker 处理该队列。",
+        "它在队列 {queue} 中等待空位；有 {workers} 个工作进程处理该队列。",
     ),
     "created_later": ("The task did not exist yet: it was made at {at}.", "那时还没有这个任务：它建于 {at}。"),
     "deleted": ("The task was deleted at {at} by {actor}.", "任务已在 {at} 被 {actor} 删除。"),

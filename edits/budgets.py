@@ -8,7 +8,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from core.budget import TOKENS, AtLimit
 from core.refused import Refused
-from edits.desk import Amount, Desk, Given, differs, fingerprint
+from edits.desk import Amount, Desk, Given, differs, fingerprint, written
 from endpoints import DEFAULT, OF_HTTP_TASKS
 from store import audit, schedules
 from store import budgets as stored
@@ -67,7 +67,7 @@ def add(desk: Desk, given: NewBudget) -> AnyRow:
     values = {name: getattr(given, name) for name in OWNED}
     with audit.silence_triggers(desk.tx):
         budget_id = stored.add(desk.tx, values)
-    row = _reread(desk, budget_id)
+    row = written(stored.read(desk.tx, budget_id))
     desk.enter(Change(action="budget.create", subject=row.id, after=_audited(row)))
     return row
 
@@ -78,7 +78,7 @@ def change(desk: Desk, row: AnyRow, given: BudgetChange) -> AnyRow:
     if values:
         with audit.silence_triggers(desk.tx):
             stored.change(desk.tx, row.id, values)
-    new = _reread(desk, row.id)
+    new = written(stored.read(desk.tx, row.id))
     before, after = _audited(row), _audited(new)
     if differs(before, after):
         desk.enter(Change(action="budget.update", subject=row.id, before=before, after=after))
@@ -95,12 +95,6 @@ def remove(desk: Desk, row: AnyRow) -> None:
 def etag_of(row: AnyRow) -> str:
     """Fingerprint what operators may edit of a budget."""
     return fingerprint(_audited(row))
-
-
-def _reread(desk: Desk, budget_id: int) -> AnyRow:
-    row = stored.read(desk.tx, budget_id)
-    assert row is not None  # noqa: S101 - narrows the type only
-    return row
 
 
 def _audited(row: AnyRow) -> Mapping[str, Any]:

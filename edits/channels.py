@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from config import CHANNEL_URL_NAME, Settings
 from core.notifications import CHANNEL_NAME
 from core.refused import Refused
-from edits.desk import Desk, Given, differs, fingerprint, kept
+from edits.desk import Desk, Given, differs, fingerprint, kept, written
 from notify import ALERTS, ChannelFault, check_address, sealed_address
 from store import audit, notifications
 from store.audit import Change
@@ -94,7 +94,7 @@ def add(desk: Desk, given: NewChannel, found: Mapping[str, str | None]) -> AnyRo
         if not is_duplicate(error):
             raise
         raise Refused.of("name", f"there is a channel {given.name!r} already; change that one") from error
-    row = _reread(desk, channel_id)
+    row = written(notifications.channel_by_id(desk.tx, channel_id))
     desk.enter(Change(action="channel.create", subject=row.id, after=_audited(row)))
     return row
 
@@ -107,7 +107,7 @@ def change(desk: Desk, row: AnyRow, given: ChannelChange, found: Mapping[str, st
     if values:
         with audit.silence_triggers(desk.tx):
             notifications.change_channel(desk.tx, row.id, values)
-    new = _reread(desk, row.id)
+    new = written(notifications.channel_by_id(desk.tx, row.id))
     before, after = _audited(row), _audited(new, row)
     if differs(before, after):
         desk.enter(Change(action="channel.update", subject=row.id, before=before, after=after))
@@ -135,12 +135,6 @@ def replace_ciphertext(desk: Desk, row: AnyRow, new: str) -> bool:
 def etag_of(row: AnyRow) -> str:
     """Fingerprint what operators may edit of a channel."""
     return fingerprint({name: row._mapping[name] for name in ("name", "url", "url_env", "enabled")})
-
-
-def _reread(desk: Desk, channel_id: int) -> AnyRow:
-    row = notifications.channel_by_id(desk.tx, channel_id)
-    assert row is not None  # noqa: S101 - narrows the type only
-    return row
 
 
 def _audited(row: AnyRow, before: AnyRow | None = None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from config import Settings
 from core.refused import Refused
 from store import audit
 from store.audit import Actor, Change, as_text
+from store.database import AnyRow
 
 MOST: Final = 2**31
 YES, NO, REPLACED = "yes", "no", "replaced"
@@ -59,6 +60,12 @@ class Desk:
     def enter(self, change: Change) -> None:
         """Enter a change into the audit."""
         audit.record(self.tx, self.actor, change)
+
+
+def written(row: AnyRow | None) -> AnyRow:
+    """Give a row that this transaction has just written, read again: it is there."""
+    assert row is not None  # noqa: S101 - narrows the type only
+    return row
 
 
 def read(model: type[AnyGiven], values: Mapping[str, Any]) -> AnyGiven:

@@ -14,7 +14,7 @@ from core.outcome import AgentError
 from core.refused import Refused
 from credentials import CredentialError
 from edits import budgets
-from edits.desk import Amount, Currency, Desk, Given, Whole, differs, fingerprint, kept
+from edits.desk import Amount, Currency, Desk, Given, Whole, differs, fingerprint, kept, written
 from providers import registry
 from providers.addresses import check_literal
 from providers.base import Endpoint
@@ -93,7 +93,7 @@ def add(desk: Desk, given: NewEndpoint) -> AnyRow:
             endpoint_id = stored.add(desk.tx, values)
     except IntegrityError as error:
         raise _taken(error, given.name) from error
-    row = _reread(desk, endpoint_id)
+    row = written(stored.by_id(desk.tx, endpoint_id))
     desk.enter(Change(action="endpoint.create", subject=row.id, after=_audited(row)))
     _replace_limits(desk, row.name, given)
     return row
@@ -110,7 +110,7 @@ def change(desk: Desk, row: AnyRow, given: EndpointChange) -> AnyRow:
     if values:
         with audit.silence_triggers(desk.tx):
             stored.change(desk.tx, row.name, values)
-    new = _reread(desk, row.id)
+    new = written(stored.by_id(desk.tx, row.id))
     before, after = _audited(row), _audited(new, row)
     if differs(before, after):
         desk.enter(Change(action="endpoint.update", subject=row.id, before=before, after=after))
@@ -221,12 +221,6 @@ def _check_moved_key(desk: Desk, row: AnyRow, base_url: str) -> None:
     except CredentialError as error:
         told = f"endpoint {row.name!r}: {error} (in this same change; an API client sends credential beside base_url)"
         raise Refused.of("base_url", told) from None
-
-
-def _reread(desk: Desk, endpoint_id: int) -> AnyRow:
-    row = stored.by_id(desk.tx, endpoint_id)
-    assert row is not None  # noqa: S101 - narrows the type only
-    return row
 
 
 def _audited(row: AnyRow, before: AnyRow | None = None) -> dict[str, Any]:

@@ -6,14 +6,12 @@ Loopback and private networks are open, since agents live there; see docs/adr/00
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, TypeAlias
 
-import httpcore
 import httpx
 
 from core.outcome import AgentError, ErrorKind
@@ -21,7 +19,7 @@ from core.outcome import AgentError, ErrorKind
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
-MAX_ADDRESSES: Final = 4  # of a name that are tried; each gets its share of the time
+MAX_ADDRESSES: Final = 4  # of a name that are tried
 
 _METADATA: Final = "a metadata service, which hands out the machine's own credentials"
 _REFUSED: Final[Sequence[tuple[Network, str]]] = [
@@ -89,36 +87,15 @@ def _check(host: str, address: str, allowed: Iterable[str]) -> None:
         )
 
 
-class GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Resolves a name once, refuses what must not be called, and connects to the very addresses that were judged."""
+async def judged(host: str, port: int, timeout: float | None, allowed: Iterable[str] = ()) -> list[str]:
+    """Resolve a host once and give its addresses, for a connection that goes to these very ones.
 
-    def __init__(self, allowed: Sequence[str]) -> None:
-        self._allowed = allowed
-        self._backend = httpcore.AnyIOBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Connect to the first address that answers. Raises AgentError CONFIG if one of them is refused."""
-        addresses = await _resolved(host, port, timeout)
-        for address in addresses:
-            _check(host, address, self._allowed)
-        share = None if timeout is None else timeout / len(addresses)
-        for address in addresses[:-1]:
-            try:
-                return await self._backend.connect_tcp(address, port, share, local_address, socket_options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                continue
-        return await self._backend.connect_tcp(addresses[-1], port, share, local_address, socket_options)
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait before the one further try to connect."""
-        await self._backend.sleep(seconds)
+    Raises AgentError CONFIG if one of them is refused, httpx.ConnectError or ConnectTimeout if there is none.
+    """
+    addresses = await _resolved(host, port, timeout)
+    for address in addresses:
+        _check(host, address, allowed)
+    return addresses
 
 
 async def _resolved(host: str, port: int, timeout: float | None) -> list[str]:
@@ -128,30 +105,7 @@ async def _resolved(host: str, port: int, timeout: float | None) -> list[str]:
         async with asyncio.timeout(timeout):
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except TimeoutError as error:
-        raise httpcore.ConnectTimeout(f"{host} was not resolved in time") from error
+        raise httpx.ConnectTimeout(f"{host} was not resolved in time") from error
     except (OSError, UnicodeError, MemoryError, RuntimeError) as error:  # the last: no thread can be started
-        raise httpcore.ConnectError(str(error)) from error
+        raise httpx.ConnectError(str(error)) from error
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))[:MAX_ADDRESSES]
-
-
-class GuardedTransport(httpx.AsyncHTTPTransport):
-    """httpx's own transport over the guarded backend, which httpx itself takes no argument for."""
-
-    def __init__(
-        self,
-        *,
-        allowed: Sequence[str],
-        ssl_context: ssl.SSLContext,
-        limits: httpx.Limits,
-        retries: int,
-        socket_options: Iterable[httpcore.SOCKET_OPTION],
-    ) -> None:
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=ssl_context,
-            max_connections=limits.max_connections,
-            max_keepalive_connections=limits.max_keepalive_connections,
-            keepalive_expiry=limits.keepalive_expiry,
-            retries=retries,
-            socket_options=socket_options,
-            network_backend=GuardedBackend(allowed),
-        )

@@ -21,6 +21,7 @@ import uuid
 from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Final
 
 import httpx
@@ -99,7 +100,11 @@ class AgentPlatform:
 
 
 def _base(context: CallContext) -> httpx.URL:
-    base = base_of(context.endpoint)
+    return _with_path(base_of(context.endpoint))
+
+
+@lru_cache(maxsize=256)
+def _with_path(base: httpx.URL) -> httpx.URL:
     path = base.path.rstrip("/").removesuffix("/v1")
     return base.copy_with(path=path or "/api")
 

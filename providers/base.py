@@ -1,6 +1,7 @@
 """The port every platform adapter implements, and what it is given to work with."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -39,11 +40,27 @@ def unheard(text: str, *, instead: bool = False) -> None:
     """Let a piece pass that nobody listens to."""
 
 
+class Sender(Protocol):
+    """What requests go out by: `providers.http.Client`."""
+
+    def stream(
+        self,
+        method: str,
+        url: httpx.URL,
+        *,
+        timeout: httpx.Timeout,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> AbstractAsyncContextManager[httpx.Response]:
+        """Send a request and give its unread answer, closed at the end."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """What one call may use. The total deadline is the caller's (`asyncio.timeout`), not httpx's."""
+    """What one call may use. The total deadline is the caller's (`asyncio.timeout`), not the client's."""
 
-    client: httpx.AsyncClient
+    client: Sender
     endpoint: Endpoint
     max_bytes: int
     """An answer larger than this is cut and fails as `protocol`."""

@@ -4,19 +4,18 @@
     read()      its body, at most `max_bytes`
     events()    its server-sent events, each at most `max_bytes`
 
-There are no retries here but one: a connection that could not be made is tried once more, since nothing was sent.
-The total deadline is `providers.call`'s; httpx's own timeouts only notice silence.
+There are no retries here: only a connection that could not be made is tried once more, by `providers.transport`.
+The total deadline is `providers.call`'s; the timeouts of an exchange only notice silence.
 """
 
 import asyncio
 import logging
-import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final
+from typing import Final, Self
 from urllib.parse import quote
 
 import certifi
@@ -25,9 +24,9 @@ from httpx_sse import EventSource, ServerSentEvent, SSEError
 
 from core.outcome import AgentError, AgentRequest, ErrorKind
 from providers import failures, registry
-from providers.addresses import GuardedTransport
 from providers.base import CallContext, Endpoint
 from providers.content import decode_json, encode_json
+from providers.transport import GuardedTransport
 
 CONNECT_SECONDS: Final = 5.0
 WRITE_SECONDS: Final = 30.0
@@ -42,21 +41,10 @@ _OUR_HEADERS: Final = frozenset(
 _SECRET_PARAMETERS: Final = ("key", "token", "secret", "password", "credential", "signature")
 _REQUEST_ID_HEADERS: Final = ("x-request-id", "request-id", "x-tt-logid", "x-trace-id", "cf-ray")
 
-# A silent agent may be thinking for minutes, a dead host must not hold a slot that long: the kernel tells them apart.
-_KEEPALIVE: Final = [
-    (level, getattr(socket, name), value)
-    for level, name, value in (
-        (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
-        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 30),
-        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 10),
-        (socket.IPPROTO_TCP, "TCP_KEEPCNT", 3),
-    )
-    if hasattr(socket, name)
-]
+_DEFAULT_HEADERS: Final = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "agent-scheduler"}
 
-# At INFO httpx logs whole URLs and at DEBUG httpcore logs answer headers: both can hold credentials.
-for _name in ("httpx", "httpcore"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
+# At INFO httpx logs whole URLs, which can hold credentials.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 @lru_cache(maxsize=1)
@@ -67,41 +55,61 @@ def shared_ssl_context() -> ssl.SSLContext:
     return context
 
 
+class Client:
+    """What one call goes out by; close it with `async with`. It gives the endpoint's key to no other origin.
+
+    Not httpx's own client: what that does beside sending (cookies, redirects, authentication, merging of defaults)
+    is nothing that a call may use, and costs as much as the sending.
+    """
+
+    def __init__(self, endpoint: Endpoint, transport: httpx.AsyncBaseTransport) -> None:
+        self._key, self._base_url = endpoint.api_key.strip(), endpoint.base_url.strip()
+        self._header = registry.key_header(endpoint.provider)
+        self._transport = transport
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._transport.aclose()
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        url: httpx.URL,
+        *,
+        timeout: httpx.Timeout,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[httpx.Response]:
+        """Send a request and give its unread answer, closed at the end. Raises what its transport does."""
+        request = httpx.Request(
+            method,
+            url,
+            headers={**_DEFAULT_HEADERS, **(headers or {})},
+            content=content,
+            extensions={"timeout": timeout.as_dict()},
+        )
+        if self._key and self._base_url and origin(url) == origin(_parsed(self._base_url)):
+            presented = f"Bearer {self._key}" if self._header == registry.BEARER_HEADER else self._key
+            request.headers.setdefault(self._header, presented)
+        response = await self._transport.handle_async_request(request)
+        response.request = request
+        try:
+            yield response
+        finally:
+            await response.aclose()
+
+
 def client_for(
     endpoint: Endpoint, ssl_context: ssl.SSLContext | None = None, *, allowed_networks: Sequence[str] = ()
-) -> httpx.AsyncClient:
-    """A client for one call; close it with `async with`. It gives the endpoint's key to no other origin.
+) -> Client:
+    """A client for one call.
 
     `allowed_networks`: ENDPOINT_ALLOWED_NETWORKS, open though `providers.addresses` refuses them otherwise.
     """
-    transport = GuardedTransport(
-        allowed=allowed_networks,
-        ssl_context=ssl_context or shared_ssl_context(),
-        limits=httpx.Limits(max_connections=4, max_keepalive_connections=1),
-        retries=1,  # of connecting only
-        socket_options=_KEEPALIVE,
-    )
-    return httpx.AsyncClient(
-        transport=transport,
-        auth=_EndpointKey(endpoint),
-        trust_env=False,
-        follow_redirects=False,
-        headers={"user-agent": "agent-scheduler", "accept-encoding": "identity"},
-    )
-
-
-class _EndpointKey(httpx.Auth):
-    """The endpoint's key in its platform's header, sent only where the endpoint's own base_url points."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._key, self._base_url = endpoint.api_key.strip(), endpoint.base_url.strip()
-        self._header = registry.key_header(endpoint.provider)
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        if self._key and self._base_url and origin(request.url) == origin(httpx.URL(self._base_url)):
-            presented = f"Bearer {self._key}" if self._header == registry.BEARER_HEADER else self._key
-            request.headers.setdefault(self._header, presented)
-        yield request
+    return Client(endpoint, GuardedTransport(ssl_context or shared_ssl_context(), allowed_networks))
 
 
 def origin(url: httpx.URL) -> str:
@@ -117,7 +125,7 @@ def base_of(endpoint: Endpoint) -> httpx.URL:
     if not endpoint.base_url:
         raise AgentError(ErrorKind.CONFIG, f"{name} has no base_url (for the default one: AGENT_API_BASE_URL)")
     try:
-        base = httpx.URL(endpoint.base_url.strip())
+        base = _parsed(endpoint.base_url.strip())
     except httpx.InvalidURL as error:
         raise AgentError(ErrorKind.CONFIG, f"the base_url of {name} is not a URL") from error
     if base.scheme not in {"http", "https"} or not base.host:
@@ -127,6 +135,11 @@ def base_of(endpoint: Endpoint) -> httpx.URL:
     if base.port is not None and not 0 < base.port < 2**16:
         raise AgentError(ErrorKind.CONFIG, f"the base_url of {name} has the port {base.port}; use one from 1 to 65535")
     return base
+
+
+@lru_cache(maxsize=256)
+def _parsed(address: str) -> httpx.URL:
+    return httpx.URL(address)
 
 
 def below(base: httpx.URL, *segments: str) -> httpx.URL:
@@ -166,7 +179,7 @@ async def exchange(
     """
     source = origin(url)
     response: httpx.Response | None = None
-    sent = httpx.Headers(_checked(headers or {}, context.endpoint))
+    sent = {name.lower(): value for name, value in _checked(headers or {}, context.endpoint).items()}
     if json is not None:
         content = encode_json(json)
         sent["content-type"] = "application/json"
@@ -213,26 +226,42 @@ async def events(response: httpx.Response, max_bytes: int) -> AsyncGenerator[Ser
         raise SSEError("the event stream is compressed, though we asked for none")
     response.encoding = "utf-8"  # the standard knows no other for event streams
     response.stream = metered = _Metered(response, max_bytes)
-    async for event in EventSource(response).aiter_sse():
-        metered.since_event = 0
-        yield event
+    source = EventSource(response).aiter_sse()
+    try:
+        async for event in source:
+            metered.since_event = 0
+            yield event
+    finally:
+        # The six generators inside `source` come to their ends: one that is dropped half way costs a task to end it.
+        metered.is_over = True
+        async for _ in source:
+            pass
 
 
 class _Metered(httpx.AsyncByteStream):
     """An answer's bytes, counted while they pass: httpx-sse buffers an endless line without a limit."""
 
     def __init__(self, response: httpx.Response, max_bytes: int) -> None:
-        assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - for mypy; ours is an AsyncClient
+        assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - for mypy; ours comes over the network
         self._response, self._stream, self._max_bytes = response, response.stream, max_bytes
+        self._pieces, self._rest = aiter(response.stream), b""
+        self._most = max(max_bytes // 8, 1)  # at once: many short events may arrive as one long piece
         self.since_event = self._in_all = 0
+        self.is_over = False
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._stream:
-            self.since_event += len(chunk)
-            self._in_all += len(chunk)
-            if self.since_event > self._max_bytes or self._in_all > self._max_bytes * STREAM_FACTOR:
-                raise _too_large(self._response, self._max_bytes)
-            yield chunk
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self.is_over:
+            raise StopAsyncIteration
+        arrived = self._rest or await anext(self._pieces)
+        piece, self._rest = arrived[: self._most], arrived[self._most :]
+        self.since_event += len(piece)
+        self._in_all += len(piece)
+        if self.since_event > self._max_bytes or self._in_all > self._max_bytes * STREAM_FACTOR:
+            raise _too_large(self._response, self._max_bytes)
+        return piece
 
     async def aclose(self) -> None:
         await self._stream.aclose()

@@ -21,7 +21,7 @@ async def reach(endpoint: Endpoint, allowed_networks: Sequence[str], seconds: fl
     url = base_of(endpoint)
     async with client_for(endpoint, allowed_networks=allowed_networks) as client:
         try:
-            async with asyncio.timeout(seconds), client.stream("GET", url, timeout=seconds) as answer:
+            async with asyncio.timeout(seconds), client.stream("GET", url, timeout=httpx.Timeout(seconds)) as answer:
                 pass
         except TimeoutError as error:
             told = f"{origin(url)} did not answer within {seconds:g} seconds"

@@ -13,7 +13,7 @@ from dataclasses import fields
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 import credentials
@@ -68,7 +68,8 @@ def show(_given: argparse.Namespace, engine: Engine, _settings: Settings) -> str
     with autocommit(engine) as connection:
         rows, agents = stored.every(connection), stored.agent_limits(connection)
         known, now = budgets.every(connection), read_clock(connection)
-        told = [_told(connection, budget, now) for budget in known]
+        looks = budgets.looks(connection, known, now)
+        told = [_told(budget, looks[budget.id]) for budget in known]
     head = ("name", "provider", "key", "at once", "req/min", "tok/min", "price in/out", "address")
     lines = [
         (row.name, row.provider, _where_key(row), *_limits(row), _price(row), row.base_url)
@@ -83,12 +84,12 @@ def show(_given: argparse.Namespace, engine: Engine, _settings: Settings) -> str
     return "\n\n".join(found)
 
 
-def _told(connection: Connection, budget: Budget, now: Any) -> tuple[str, ...]:
-    seen = budgets.look(connection, budget, now)
+def _told(budget: Budget, look: budgets.Look) -> tuple[str, ...]:
+    seen = look.standing
     of = f"endpoint {budget.endpoint}" if budget.endpoint is not None else f"task {budget.periodic_task_id}"
     return (
         str(budget.id), of, f"{shown(budget.amount)} {budget.unit}", f"{budget.window_seconds} s", budget.at_limit,
-        shown(seen.spent), str(seen.going_on), str(budgets.unknown(connection, budget, now)),
+        shown(seen.spent), str(seen.going_on), str(look.unknown),
     )  # fmt: skip
 
 

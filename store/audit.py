@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Table, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, Table, delete, insert, literal, select
 
 from models import AuditLog, SchedulerState
 from store.bulk import moment_text
@@ -23,6 +23,10 @@ STATE: Table = SchedulerState.__table__  # type: ignore[assignment]
 
 NOTE_CHARS: Final = 1000
 ACTOR_CHARS: Final = 191
+LOOKED: Final = 50_000  # entries that one answer looks at
+FIRST_LOOK: Final = 1_000  # entries among which a page is mostly found: to reach further costs a hundred times that
+FEW: Final = 20_000  # entries of a kind that are sorted
+BY_ID, BY_SUBJECT = (f"FORCE INDEX ({name})" for name in ("PRIMARY", "ix_audit_log_subject"))
 SILENT: Final = "audited_by_the_program"
 """The row of `scheduler_state` that the triggers look for."""
 MINE: Final = f"CONCAT('{SILENT}:', CONNECTION_ID())"
@@ -110,6 +114,14 @@ def silence_triggers(tx: Connection) -> Iterator[None]:
             tx.exec_driver_sql(f"DELETE FROM scheduler_state WHERE name = {MINE}")  # noqa: S608 - our own text
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Changes, newest first. `resume_before` is where the next search goes on; None: nothing older is left."""
+
+    rows: Sequence[AnyRow]
+    resume_before: int | None
+
+
 def page(
     connection: Connection,
     *,
@@ -118,21 +130,45 @@ def page(
     kind: str | None = None,
     subject: str | None = None,
     hidden: Collection[str] = (),
-) -> Sequence[AnyRow]:
+) -> Found:
     """Page through the changes, newest first, but for those of hidden kinds.
 
-    Primary key backwards; with a kind ix_audit_log_subject.
+    Index ix_audit_log_subject for a subject, or a kind that has few entries; else the primary key backwards, LOOKED
+    entries at most: many thousand logins may lie between two changes that are shown.
     """
-    query = select(TABLE)
-    if hidden:
-        query = query.where(A.subject_kind.not_in(hidden))
-    if before is not None:
-        query = query.where(A.id < before)
-    if kind is not None:
-        query = query.where(A.subject_kind == kind)
-        if subject is not None:
-            query = query.where(A.subject == subject)
-    return connection.execute(query.order_by(A.id.desc()).limit(limit)).all()
+    if kind in hidden:
+        return Found([], None)
+    bounds: list[ColumnElement[bool]] = [A.id < before] if before is not None else []
+    wanted: list[ColumnElement[bool]] = [A.subject_kind.not_in(hidden)] if hidden else []
+    wanted += [A.subject_kind == kind] if kind is not None else []
+    wanted += [A.subject == subject] if subject is not None else []
+    if subject is not None or (kind is not None and _has_few(connection, kind)):
+        return _newest(connection, BY_SUBJECT, (*bounds, *wanted), limit, None)
+    if not wanted:
+        return _newest(connection, BY_ID, bounds, limit, None)
+    for looked in (min(FIRST_LOOK, LOOKED), LOOKED):
+        reached = select(A.id).where(*bounds).order_by(A.id.desc()).limit(1).offset(looked - 1)
+        edge = connection.execute(reached).scalar_one_or_none()
+        until = [A.id >= edge] if edge is not None else []
+        found = _newest(connection, BY_ID, (*bounds, *until, *wanted), limit, edge)
+        if edge is None or len(found.rows) == limit:
+            break
+    return found
+
+
+def _newest(
+    connection: Connection, path: str, conditions: Sequence[ColumnElement[bool]], limit: int, edge: int | None
+) -> Found:
+    """Read the newest entries; where they are fewer than asked for, the next search goes on before `edge`."""
+    ids = select(A.id).with_hint(TABLE, path, "mysql").where(*conditions)
+    found = ids.order_by(A.id.desc()).limit(limit + 1).subquery()  # no row is read whole only to be sorted
+    rows = connection.execute(select(TABLE).join(found, A.id == found.c.id).order_by(A.id.desc())).all()
+    return Found(rows[:limit], rows[limit - 1].id) if len(rows) > limit else Found(rows, edge)
+
+
+def _has_few(connection: Connection, kind: str) -> bool:
+    entries = select(literal(1)).select_from(TABLE).where(A.subject_kind == kind).limit(1).offset(FEW)
+    return connection.execute(entries).first() is None
 
 
 def of_change_set(connection: Connection, change_set: str, after: int, limit: int) -> Sequence[AnyRow]:

@@ -6,12 +6,14 @@ them. So a reservation lasts exactly as long as its run is STARTED by that attem
 budget's row makes claims under it one after the other.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, func, insert, select, tuple_, update
+from sqlalchemy import Connection, Table, and_, delete, func, insert, or_, select, tuple_, update
 
 from core.budget import AtLimit, Budget, Standing, cost_in, slice_length, slice_start
 from core.lifecycle import State
@@ -28,6 +30,14 @@ B, U, S = TABLE.c, USES.c, SLICES.c
 
 _COLUMNS = (B.id, B.endpoint, B.periodic_task_id, B.amount, B.unit, B.window_seconds, B.at_limit, B.reserve)
 _ANSWERED = (State.SUCCESS, State.REQUIRES_ACTION)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a budget stands, and how many answers of its window told no cost in its unit."""
+
+    standing: Standing
+    unknown: int
 
 
 def every(connection: Connection) -> list[Budget]:
@@ -67,25 +77,59 @@ def settle(tx: Connection, budget: Budget, now: datetime) -> Standing:
 
 def standing(connection: Connection, budget: Budget, now: datetime, going_on: int) -> Standing:
     """Tell what stands in the slices of the window. Primary key; at most 62 rows."""
-    query = select(func.sum(S.amount), func.max(S.dearest), func.sum(S.answers)).where(
-        S.budget_id == budget.id, S.unit == budget.unit, S.starts_at > _begin(budget, now)
-    )
-    spent, dearest, answers = connection.execute(query).one()
-    return Standing(Decimal(spent or 0), going_on, Decimal(dearest or 0), int(answers or 0))
-
-
-def unknown(connection: Connection, budget: Budget, now: datetime) -> int:
-    """Count the answers of the window that told no cost in the budget's unit."""
-    bounds = (S.budget_id == budget.id, S.unit == budget.unit, S.starts_at > _begin(budget, now))
-    return int(connection.execute(select(func.sum(S.unknown)).where(*bounds)).scalar_one() or 0)
+    return _standing(_slices(connection, [budget], now).get(budget.id), going_on)
 
 
 def look(connection: Connection, budget: Budget, now: datetime) -> Standing:
     """Tell how a budget stands without locking or entering anything."""
-    ended, going_on = _uses(connection, budget.id)
-    known = standing(connection, budget, now, going_on)
-    costs = [cost for run in ended if (cost := cost_in(budget.unit, run)) is not None and _is_of_attempt(run)]
-    return Standing(known.spent + sum(costs, Decimal(0)), going_on, known.dearest, known.answers)
+    return looks(connection, [budget], now)[budget.id].standing
+
+
+def looks(connection: Connection, wanted: Sequence[Budget], now: datetime) -> dict[int, Look]:
+    """Tell how each of some budgets stands, in three statements however many they are. Primary keys."""
+    slices = _slices(connection, wanted, now)
+    attempts = USES.join(RUNS, and_(R.id == U.run_id, R.attempt == U.attempt))
+    ours = U.budget_id.in_([budget.id for budget in wanted])
+    counts = select(U.budget_id, func.count().label("attempts")).select_from(attempts)
+    going_on = {
+        row.budget_id: row.attempts
+        for row in connection.execute(counts.where(ours, R.state == State.STARTED).group_by(U.budget_id))
+    }
+    costs = select(U.budget_id, R.input_tokens, R.output_tokens, R.cost, R.currency).select_from(attempts)
+    ended: dict[int, list[AnyRow]] = defaultdict(list)
+    for row in connection.execute(costs.where(ours, R.state != State.STARTED)):
+        ended[row.budget_id].append(row)
+
+    def seen(budget: Budget) -> Look:
+        row = slices.get(budget.id)
+        known = _standing(row, going_on.get(budget.id, 0))
+        told = (cost for run in ended[budget.id] if (cost := cost_in(budget.unit, run)) is not None)
+        return Look(replace(known, spent=known.spent + sum(told, Decimal(0))), int(row.unknown) if row else 0)
+
+    return {budget.id: seen(budget) for budget in wanted}
+
+
+def _slices(connection: Connection, wanted: Sequence[Budget], now: datetime) -> dict[int, AnyRow]:
+    """Add up the slices of each budget's window; a budget without any is left out. Primary key."""
+    alike: dict[tuple[str, datetime], list[int]] = defaultdict(list)
+    for budget in wanted:
+        alike[budget.unit, _begin(budget, now)].append(budget.id)
+    windows = [and_(S.budget_id.in_(ids), S.unit == unit, S.starts_at > begin) for (unit, begin), ids in alike.items()]
+    query = select(
+        S.budget_id,
+        func.sum(S.amount).label("spent"),
+        func.max(S.dearest).label("dearest"),
+        func.sum(S.answers).label("answers"),
+        func.sum(S.unknown).label("unknown"),
+    )
+    rows = connection.execute(query.where(or_(*windows)).group_by(S.budget_id)) if windows else ()
+    return {row.budget_id: row for row in rows}
+
+
+def _standing(row: AnyRow | None, going_on: int) -> Standing:
+    if row is None:
+        return Standing(Decimal(0), going_on, Decimal(0), 0)
+    return Standing(Decimal(row.spent), going_on, Decimal(row.dearest), int(row.answers))
 
 
 def _begin(budget: Budget, now: datetime) -> datetime:
@@ -138,6 +182,12 @@ def _add(tx: Connection, budget: Budget, starts_at: datetime, cost: Decimal | No
 def reserve(tx: Connection, budget_id: int, run_id: str, attempt: int) -> None:
     """Enter an attempt that is being claimed in this transaction. Primary key."""
     tx.execute(insert(USES).values(budget_id=budget_id, run_id=run_id, attempt=attempt))
+
+
+def enter_cost(tx: Connection, ids: Sequence[int], costs: Any, now: datetime) -> None:
+    """Enter an answer that is of no run, whose `costs` stand as a run's would. Locks the budgets."""
+    for budget in lock(tx, ids):
+        _add(tx, budget, slice_start(now, budget.window_seconds), cost_in(budget.unit, costs))
 
 
 def mark_used_up(connection: Connection, budget: Budget, now: datetime) -> bool:

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, TextClause, bindparam, text, update
+from sqlalchemy import BindParameter, Connection, Table, TextClause, bindparam, text, update
 
 from store.database import largest_statement
 
-BYTES_A_CHARACTER = 4  # of UTF-8; a quote that is escaped takes fewer
+BYTES_A_BYTE = 2  # of a parameter: the driver writes bytes as X'…'
 
 
 def update_by_id(tx: Connection, table: Table, rows: Sequence[Mapping[str, Any]], types: Mapping[str, str]) -> None:
@@ -40,9 +40,11 @@ def updating(table: Table, types: Mapping[str, str], assignments: str) -> TextCl
 
 def send_rows(tx: Connection, statement: TextClause, rows: Sequence[Sequence[Any]], **constants: Any) -> None:
     """Run a statement over `json_table`, in as many parts as max_allowed_packet asks for."""
-    parameter = json.dumps(rows, ensure_ascii=False, default=moment_text, separators=(",", ":"))
+    written = json.dumps(rows, ensure_ascii=False, default=moment_text, separators=(",", ":"))
+    # Bytes: text the driver would quote character by character, at 2 microseconds a row.
+    parameter = written.encode("utf-8", "surrogateescape")
     limit = largest_statement(tx)
-    if len(rows) == 1 or limit is None or BYTES_A_CHARACTER * len(parameter) <= limit:
+    if len(rows) == 1 or limit is None or BYTES_A_BYTE * len(parameter) <= limit:
         tx.execute(statement, {"rows": parameter, **constants})
         return
     middle = len(rows) // 2
@@ -53,9 +55,17 @@ def send_rows(tx: Connection, statement: TextClause, rows: Sequence[Sequence[Any
 def json_table(types: Mapping[str, str]) -> str:
     """Write the parameter `rows`, a JSON array of arrays, as a table with these columns, in this order."""
     columns = ", ".join(f"`{name}` {sql} PATH '$[{i}]'" for i, (name, sql) in enumerate(types.items()))
-    return f"JSON_TABLE(:rows, '$[*]' COLUMNS ({columns}))"
+    return f"JSON_TABLE(_utf8mb4 :rows, '$[*]' COLUMNS ({columns}))"
+
+
+def many(name: str) -> BindParameter[Any]:
+    """Name the parameter of an `IN` that gets a thousand values: they are written as literals, quoted by their type.
+
+    As parameters they cost thrice as much, each with a name of its own.
+    """
+    return bindparam(name, expanding=True, literal_execute=True)
 
 
 def moment_text(moment: datetime) -> str:
     """Write a moment as the text of a DATETIME(6) in UTC."""
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
+    return moment.astimezone(UTC).isoformat(" ", "microseconds")[:26]  # without +00:00

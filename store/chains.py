@@ -14,6 +14,7 @@ from core.after import MAX_DEPTH, MAX_FOLLOWERS, After, loop_told
 from core.lifecycle import FINAL, Origin
 from models import AfterDue, TaskAfter
 from store import leases, schedules
+from store.bulk import many
 from store.database import AnyRow, insert_once
 from store.runs import TABLE as RUN
 from store.runs import R
@@ -64,7 +65,8 @@ def _what_is_wrong_above(connection: Connection, row: Any, upstream: AnyRow) -> 
 
 def edges_of(tx: Connection, task_ids: Sequence[int]) -> dict[int, AnyRow]:
     """Read which of these rows follow one, by their ids. Primary key."""
-    return {row.periodic_task_id: row for row in tx.execute(select(EDGE).where(E.periodic_task_id.in_(task_ids)))}
+    edges = select(EDGE).where(E.periodic_task_id.in_(many("tasks")))
+    return {row.periodic_task_id: row for row in tx.execute(edges, {"tasks": task_ids})}
 
 
 def settle(tx: Connection, task_id: int, before: AnyRow | None, after: After | None) -> None:

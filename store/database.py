@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from pymysql.converters import escape_string
+from pymysql.constants import FIELD_TYPE
+from pymysql.converters import conversions, convert_datetime, escape_string
 from pymysql.cursors import Cursor
 from sqlalchemy import Connection, Engine, Insert, Row, create_engine, event, select
 from sqlalchemy.engine import make_url
@@ -40,6 +41,17 @@ MEANINGS = {
     **dict.fromkeys((2003, 2005), "the database cannot be reached"),
     **dict.fromkeys((1053, 1927, 2006, 2013, 4031), "the connection to the database was lost"),
 }
+
+
+def _read_datetime(text: str) -> datetime | str:
+    """Read as PyMySQL does, which takes each time apart by a pattern: a third of what reading a page of runs costs."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return convert_datetime(text)
+
+
+CONVERSIONS: Final = {**conversions, FIELD_TYPE.DATETIME: _read_datetime}
 
 
 class utc_now(FunctionElement[datetime]):
@@ -97,6 +109,7 @@ def connect(
         pool_recycle=3600,
         connect_args={
             "init_command": "SET " + ", ".join(f"SESSION {item}" for item in session),
+            "conv": CONVERSIONS,
             "connect_timeout": 5,
             "read_timeout": silence,
             "write_timeout": silence,
@@ -186,9 +199,12 @@ def _roll_back(connection: Connection) -> None:
         connection.invalidate()
 
 
+_CLOCK = select(utc_now())
+
+
 def read_clock(connection: Connection) -> datetime:
     """Ask the database for its time."""
-    now = connection.execute(select(utc_now())).scalar_one()
+    now = connection.execute(_CLOCK).scalar_one()
     assert isinstance(now, datetime)  # noqa: S101 - narrows the type only
     return now
 

@@ -22,6 +22,14 @@ def read(connection: Connection, name: str) -> AnyRow | None:
     return next((row for row in rows if row.name == name), None)  # MySQL's comparison ignores case
 
 
+def named(connection: Connection, name: str | None) -> Mapping[str, AnyRow]:
+    """Read the endpoint of that name with its key; where there is none, those whose name may have been meant."""
+    if name is None:
+        return {}
+    row = read(connection, name)
+    return {name: row} if row is not None else {each.name: each for each in every(connection)}
+
+
 def by_id(connection: Connection, endpoint_id: int, *, lock: bool = False) -> AnyRow | None:
     """Read one endpoint by its id. Primary key."""
     query = select(TABLE).where(E.id == endpoint_id)

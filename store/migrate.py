@@ -29,10 +29,18 @@ def newest_revision() -> str | None:
     return ScriptDirectory.from_config(_config()).get_current_head()
 
 
+def known_revisions() -> frozenset[str]:
+    """Name every revision that there is a file for, from the first to the newest.
+
+    A process that goes on while a later version's files take the place of its own asks once, when it starts: they
+    may import what its code does not have.
+    """
+    return frozenset(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+
+
 def is_newer(revision: str) -> bool:
     """Tell whether a later version made this revision: this code has never heard of it."""
-    known = ScriptDirectory.from_config(_config()).walk_revisions()
-    return all(script.revision != revision for script in known)
+    return revision not in known_revisions()
 
 
 def current_revision(engine: Engine) -> str | None:

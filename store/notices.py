@@ -65,10 +65,11 @@ class StalledQueue:
 
 @dataclass(frozen=True, slots=True)
 class Notices:
-    """What is the matter now."""
+    """What is the matter now. `unread`: a beat of another version wrote it, in words that this one does not know."""
 
     held: HeldRows | None = None
     stalled: Sequence[StalledQueue] = ()
+    unread: bool = False
 
 
 def write_held(tx: Connection, held: HeldRows | None) -> None:
@@ -85,7 +86,14 @@ def read(connection: Connection, now: datetime) -> Notices:
     """Read what beats noticed lately. Primary key."""
     state = leases.STATE.c
     fresh = select(state.name, state.value).where(state.name.in_((HELD, STALLED)), state.update_time > now - FRESH)
-    found: Mapping[str, Any] = {row.name: json.loads(row.value) for row in connection.execute(fresh) if row.value}
+    found = {row.name: row.value for row in connection.execute(fresh) if row.value}
+    try:
+        return _parsed({name: json.loads(value) for name, value in found.items()})
+    except (KeyError, TypeError, ValueError):
+        return Notices(unread=True)
+
+
+def _parsed(found: Mapping[str, Any]) -> Notices:
     held = found.get(HELD)
     if held:
         held = HeldRows(**{**held, "sessions": [Session(**each) for each in held["sessions"]]})

@@ -1,7 +1,6 @@
-"""Reads for operators: who lives, and which calendars rows name."""
+"""Reads for operators: who lives, and what they carry."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
@@ -13,23 +12,17 @@ from store.runs import R
 RUNS_SHOWN = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Life:
-    """Processes, and what the workers among them carry: at most RUNS_SHOWN runs."""
-
-    workers: Sequence[AnyRow]
-    beats: Sequence[AnyRow]
-    started: Sequence[AnyRow]
+def workers(connection: Connection) -> Sequence[AnyRow]:
+    """Read every lease; few rows."""
+    return connection.execute(select(LEASE).order_by(LEASE.c.id)).all()
 
 
-def life(connection: Connection) -> Life:
-    """Read every lease and every beat, few rows each, and the STARTED runs, the oldest first.
+def beats(connection: Connection) -> Sequence[AnyRow]:
+    """Read every beat, the one that ticked last in front; few rows."""
+    return connection.execute(select(BEAT).order_by(BEAT.c.last_tick_at.desc())).all()
 
-    Index ix_task_run_ready (state).
-    """
+
+def started(connection: Connection) -> Sequence[AnyRow]:
+    """Read what workers carry, the oldest RUNS_SHOWN of it. Index ix_task_run_ready (state)."""
     running = select(R.id, R.worker, R.task_name, R.started_at, R.deadline_at).where(R.state == State.STARTED)
-    return Life(
-        workers=connection.execute(select(LEASE).order_by(LEASE.c.id)).all(),
-        beats=connection.execute(select(BEAT).order_by(BEAT.c.last_tick_at.desc())).all(),
-        started=connection.execute(running.order_by(R.ready_at).limit(RUNS_SHOWN)).all(),
-    )
+    return connection.execute(running.order_by(R.ready_at).limit(RUNS_SHOWN)).all()

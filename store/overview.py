@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, ScalarSelect, String, column, event, func, literal, select, table
+from sqlalchemy import Connection, Engine, ScalarSelect, String, bindparam, column, event, func, literal, select, table
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from core.lifecycle import State
@@ -34,6 +34,7 @@ RUN_DETAIL = (
     *RUN_SUMMARY, R.error, R.config, R.result, R.result_data, R.conversation_id, R.request_id,
     R.input_tokens, R.output_tokens, R.cost, R.currency,
 )  # fmt: skip
+_RUN_DETAIL_BY_ID: Final = select(*RUN_DETAIL).where(R.id == bindparam("run_id"))
 TASK = (
     T.id, T.name, T.description, T.owner, T.tags, T.enabled, T.pause_reason, T.crontab, T.interval_seconds, T.rrule,
     T.run_at, T.timezone, T.dst_policy, T.calendar, T.calendar_roll, T.start_time, T.end_time, T.max_runs,
@@ -76,7 +77,8 @@ class Figures:
 def connect_bounded(url: str, *, pool_size: int, seconds: int) -> Engine:
     """Make an engine on which no question waits longer than `seconds` for its answer."""
     engine = connect(url, pool_size=pool_size)
-    names = ("timeout",) if engine.dialect.name == "sqlite" else ("connect_timeout", "read_timeout", "write_timeout")
+    is_sqlite = engine.dialect.name == "sqlite"
+    names = ("timeout",) if is_sqlite else ("connect_timeout", "read_timeout", "write_timeout")
 
     @event.listens_for(engine, "do_connect")
     def _bound(_dialect: Any, _record: Any, _positional: Any, named: dict[str, Any]) -> None:
@@ -189,7 +191,7 @@ def runs_by_id(connection: Connection, run_ids: Sequence[str]) -> dict[str, AnyR
 
 def run_detail(connection: Connection, run_id: str) -> AnyRow | None:
     """Read one run with its answer. Primary key."""
-    return connection.execute(select(*RUN_DETAIL).where(R.id == run_id)).one_or_none()
+    return connection.execute(_RUN_DETAIL_BY_ID, {"run_id": run_id}).one_or_none()
 
 
 def tasks_after(connection: Connection, after: int, limit: int) -> Sequence[AnyRow]:

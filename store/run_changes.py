@@ -8,7 +8,20 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, case, func, insert, literal, select, update
+from sqlalchemy import (
+    Connection,
+    Integer,
+    Select,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    literal,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from core.lifecycle import FINAL, WAITING, Origin, State
@@ -90,13 +103,18 @@ def lanes(connection: Connection, limit: int) -> Sequence[AnyRow]:
 
     Index ix_task_run_ready; at most `limit` runs of each state are looked at, the oldest.
     """
-    found: list[AnyRow] = []
-    for state in (*CHANGEABLE, State.STARTED):
-        some = select(R.state, R.queue, R.ready_at).where(R.state == state).order_by(R.ready_at).limit(limit).subquery()
-        is_held = and_(some.c.state == State.PENDING, some.c.ready_at.is_(None))
-        held: Any = func.sum(case((is_held, 1), else_=0)).label("held")
-        query = select(
-            some.c.queue, some.c.state, func.count().label("runs"), held, func.min(some.c.ready_at).label("oldest")
-        )
-        found += connection.execute(query.group_by(some.c.queue, some.c.state)).all()
-    return found
+    return connection.execute(_LANES, {"looked_at": limit}).all()
+
+
+def _lanes_of(state: State) -> Select[Any]:
+    some = select(R.state, R.queue, R.ready_at).where(R.state == state).order_by(R.ready_at)
+    rows = some.limit(bindparam("looked_at", type_=Integer)).subquery()
+    is_held = and_(rows.c.state == State.PENDING, rows.c.ready_at.is_(None))
+    held: Any = func.sum(case((is_held, 1), else_=0)).label("held")
+    lane = select(
+        rows.c.queue, rows.c.state, func.count().label("runs"), held, func.min(rows.c.ready_at).label("oldest")
+    )
+    return lane.group_by(rows.c.queue, rows.c.state)
+
+
+_LANES: Final = union_all(*(_lanes_of(state) for state in (*CHANGEABLE, State.STARTED)))

@@ -6,12 +6,13 @@ a time, newest first, and says where it stopped: further indexes would cost ever
 
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, func, literal, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, literal, select
 
 from core.lifecycle import Origin, State
 from store.database import AnyRow
@@ -26,6 +27,20 @@ TOP_TASKS: Final = 20
 
 BY_ID, BY_STATE, BY_TASK = (f"FORCE INDEX ({name})" for name in ("PRIMARY", "ix_task_run_ready", "uq_task_run_moment"))
 ALWAYS_MANY: Final = frozenset({State.SUCCESS})
+
+#: What can be asked of a run, by the name of the value it is compared with.
+CONDITIONS: Final = {
+    "before": R.id < bindparam("before"),
+    "edge": R.id >= bindparam("edge"),
+    "task_id": R.periodic_task_id == bindparam("task_id"),
+    "task_name": R.task_name == bindparam("task_name"),
+    "origin": R.origin == bindparam("origin"),
+    "queue": R.queue == bindparam("queue"),
+    "error_kind": R.error_kind == bindparam("error_kind"),
+    "states": R.state.in_(bindparam("states", expanding=True)),
+}
+BOUNDS: Final = ("before", "edge")
+Values = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,10 +128,14 @@ def _search(connection: Connection, wanted: Wanted, before: str | None, limit: i
 def _read(
     connection: Connection, wanted: Wanted, path: str, before: str | None, edge: str | None, limit: int
 ) -> Sequence[AnyRow]:
-    query = select(*RUN_SUMMARY, func.substr(R.error, 1, ERROR_CHARACTERS).label("error")).where(
-        *_bounds(wanted, before, edge), *_conditions(wanted)
-    )
-    return connection.execute(_hinted(query, path).order_by(R.id.desc()).limit(limit)).all()
+    asked = _asked(wanted, before, edge)
+    return connection.execute(_page(path, tuple(asked)), {**asked, "rows": limit}).all()
+
+
+@lru_cache(maxsize=256)  # to write a statement of so many columns anew costs as much as to read thirty rows
+def _page(path: str, asked: tuple[str, ...]) -> Select[Any]:
+    query = select(*RUN_SUMMARY, func.substr(R.error, 1, ERROR_CHARACTERS).label("error")).where(*_where(asked))
+    return _hinted(query, path).order_by(R.id.desc()).limit(bindparam("rows"))
 
 
 def ids(connection: Connection, wanted: Wanted, before: str | None, limit: int) -> tuple[Sequence[str], str | None]:
@@ -129,10 +148,10 @@ def facets(connection: Connection, wanted: Wanted) -> Facets:
     """Count states, origins, queues and kinds of error among the newest PIECE runs of the time range or the task."""
     path = _path(connection, wanted)
     edge = _edge(connection, wanted, path, None, PIECE)
-    bounds = (*_bounds(wanted, None, edge), *_conditions(wanted))
+    asked = _asked(wanted, None, edge)
     columns = (R.state, R.origin, R.queue, R.error_kind)
     groups = connection.execute(
-        _hinted(select(*columns, func.count().label("runs")).where(*bounds), path).group_by(*columns)
+        _hinted(select(*columns, func.count().label("runs")).where(*_where(asked)), path).group_by(*columns), asked
     ).all()
     counts: dict[str, Counter[str]] = {column.name: Counter() for column in columns}
     for group in groups:
@@ -140,30 +159,37 @@ def facets(connection: Connection, wanted: Wanted) -> Facets:
             if (value := getattr(group, name)) is not None:
                 counter[value] += group.runs
     many = func.count().label("runs")
-    tasks = select(R.periodic_task_id, R.task_name, many).where(*bounds).group_by(R.periodic_task_id, R.task_name)
-    top = connection.execute(_hinted(tasks, path).order_by(many.desc(), R.task_name).limit(TOP_TASKS)).all()
+    each = (R.periodic_task_id, R.task_name)
+    tasks = _hinted(select(*each, many).where(*_where(asked)).group_by(*each), path)
+    top = connection.execute(tasks.order_by(many.desc(), R.task_name).limit(TOP_TASKS), asked).all()
     return Facets(counts, top, sum(group.runs for group in groups), edge)
 
 
 def newest(connection: Connection, wanted: Wanted, offset: int, limit: int, columns: Sequence[Any]) -> Sequence[AnyRow]:
     """Read a page by offset, for callers that know no other: it costs what is passed over, too."""
-    path = _path(connection, wanted)
-    query = _hinted(select(R.id).where(*_bounds(wanted, None, None), *_conditions(wanted)), path)
-    page = query.order_by(R.id.desc()).limit(limit).offset(offset).subquery()
-    rows = select(*columns).join(page, page.c.id == R.id).order_by(R.id.desc())
-    return connection.execute(rows).all()
+    path, asked = _path(connection, wanted), _asked(wanted, None, None)
+    page = _page_by_offset(path, tuple(asked), tuple(columns))
+    return connection.execute(page, {**asked, "rows": limit, "passed_over": offset}).all()
+
+
+@lru_cache
+def _page_by_offset(path: str, asked: tuple[str, ...], columns: tuple[Any, ...]) -> Select[Any]:
+    query = _hinted(select(R.id).where(*_where(asked)), path).order_by(R.id.desc())
+    page = query.limit(bindparam("rows")).offset(bindparam("passed_over")).subquery()
+    return select(*columns).join(page, page.c.id == R.id).order_by(R.id.desc())
 
 
 def count(connection: Connection, wanted: Wanted, limit: int) -> int:
     """Count the runs, up to `limit`. Without reading a row where only a state is asked, or nothing."""
-    some = select(literal(1)).select_from(TABLE).where(*_bounds(wanted, None, None), *_conditions(wanted))
+    asked = _asked(wanted, None, None)
+    some = select(literal(1)).select_from(TABLE).where(*_where(asked))
     if replace(wanted, states=()).asks_anything:
         some = _hinted(some, _path(connection, wanted))
     elif wanted.states:
         some = _hinted(some, BY_STATE)
-    if connection.execute(some.limit(1).offset(limit - 1)).first() is not None:
+    if connection.execute(some.limit(1).offset(limit - 1), asked).first() is not None:
         return limit  # a count of so many would first copy them into a table of its own
-    return min(connection.execute(some.with_only_columns(func.count())).scalar_one(), limit)
+    return min(connection.execute(some.with_only_columns(func.count()), asked).scalar_one(), limit)
 
 
 def retries_of(connection: Connection, run: AnyRow, limit: int = 20) -> Sequence[AnyRow]:
@@ -171,32 +197,42 @@ def retries_of(connection: Connection, run: AnyRow, limit: int = 20) -> Sequence
 
     Index uq_task_run_moment.
     """
-    later = (
-        select(R.id, R.state, R.retry_of)
-        .with_hint(TABLE, BY_TASK, "mysql")
-        .where(
-            R.periodic_task_id == run.periodic_task_id,
-            R.origin == Origin.API,
-            R.scheduled_for >= (run.finished_at or run.scheduled_for),
-        )
-        .order_by(R.scheduled_for)
-        .limit(1000)
-        .subquery()
+    asked = {"run_id": run.id, "task_id": run.periodic_task_id, "since": run.finished_at or run.scheduled_for}
+    return connection.execute(_RETRIES, {**asked, "rows": limit}).all()
+
+
+_LATER: Final = (
+    select(R.id, R.state, R.retry_of)
+    .with_hint(TABLE, BY_TASK, "mysql")
+    .where(
+        R.periodic_task_id.is_not_distinct_from(bindparam("task_id")),  # a run by a program may have no task
+        R.origin == Origin.API,
+        R.scheduled_for >= bindparam("since"),
     )
-    return connection.execute(select(later).where(later.c.retry_of == run.id).limit(limit)).all()
+    .order_by(R.scheduled_for)
+    .limit(1000)
+    .subquery()
+)
+_RETRIES: Final = select(_LATER).where(_LATER.c.retry_of == bindparam("run_id")).limit(bindparam("rows"))
 
 
 def _path(connection: Connection, wanted: Wanted) -> str:
     """Choose the index: one that narrows the search and holds few enough of such entries, else the primary key."""
-    narrowing = [(BY_TASK, R.periodic_task_id == wanted.task_id)] if wanted.task_id is not None else []
+    narrowing: list[tuple[str, Values]] = [(BY_TASK, {"task_id": wanted.task_id})] if wanted.task_id is not None else []
     if wanted.states and not ALWAYS_MANY & set(wanted.states):
-        narrowing.append((BY_STATE, R.state.in_(wanted.states)))
-    for path, condition in narrowing:
+        narrowing.append((BY_STATE, {"states": list(wanted.states)}))
+    for path, asked in narrowing:
         # The last one that would be too many; a count of so many would first copy them into a table of its own.
-        entries = _hinted(select(literal(1)).select_from(TABLE).where(condition), path)
-        if connection.execute(entries.limit(1).offset(SORTABLE - 1)).first() is None:
+        last = {**asked, "passed_over": SORTABLE - 1}
+        if connection.execute(_entry(path, tuple(asked)), last).first() is None:
             return path
     return BY_ID
+
+
+@lru_cache
+def _entry(path: str, asked: tuple[str, ...]) -> Select[Any]:
+    entries = _hinted(select(literal(1)).select_from(TABLE).where(*_where(asked)), path)
+    return entries.limit(1).offset(bindparam("passed_over"))
 
 
 def _leaves_rest(wanted: Wanted, path: str) -> bool:
@@ -209,31 +245,37 @@ def _leaves_rest(wanted: Wanted, path: str) -> bool:
 
 def _edge(connection: Connection, wanted: Wanted, path: str, before: str | None, rows: int) -> str | None:
     """Name the oldest of the next `rows` runs; None where there are not so many."""
-    indexed: list[Any] = []
-    if path != BY_ID:
-        indexed = [R.state.in_(wanted.states) if path == BY_STATE else R.periodic_task_id == wanted.task_id]
-    if path == BY_TASK and wanted.origin is not None:
-        indexed.append(R.origin == wanted.origin)
-    query = _hinted(select(R.id).where(*_bounds(wanted, before, None), *indexed), path)
-    return connection.execute(query.order_by(R.id.desc()).limit(1).offset(rows - 1)).scalar_one_or_none()
+    indexed = {BY_ID: (), BY_STATE: ("states",), BY_TASK: ("task_id", "origin")}[path]
+    asked = {name: value for name, value in _asked(wanted, before, None).items() if name in (*BOUNDS, *indexed)}
+    last = {**asked, "passed_over": rows - 1}
+    return connection.execute(_id_at(path, tuple(asked)), last).scalar_one_or_none()
 
 
-def _bounds(wanted: Wanted, before: str | None, edge: str | None) -> list[Any]:
+@lru_cache(maxsize=256)
+def _id_at(path: str, asked: tuple[str, ...]) -> Select[Any]:
+    query = _hinted(select(R.id).where(*_where(asked)), path)
+    return query.order_by(R.id.desc()).limit(1).offset(bindparam("passed_over"))
+
+
+def _asked(wanted: Wanted, before: str | None, edge: str | None) -> Values:
+    """Say what is asked of a run, by the names of CONDITIONS."""
     ends = [bound for bound in (before, wanted.until and first_id_at(wanted.until)) if bound]
     starts = [bound for bound in (edge, wanted.since and first_id_at(wanted.since)) if bound]
-    return [*([R.id < min(ends)] if ends else []), *([R.id >= max(starts)] if starts else [])]
+    values = {
+        "before": min(ends, default=None),
+        "edge": max(starts, default=None),
+        "task_id": wanted.task_id,
+        "task_name": wanted.task_name,
+        "origin": wanted.origin,
+        "queue": wanted.queue,
+        "error_kind": wanted.error_kind,
+        "states": list(wanted.states) or None,
+    }
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def _conditions(wanted: Wanted) -> list[Any]:
-    asked = [
-        (R.periodic_task_id, wanted.task_id),
-        (R.task_name, wanted.task_name),
-        (R.origin, wanted.origin),
-        (R.queue, wanted.queue),
-        (R.error_kind, wanted.error_kind),
-    ]
-    found = [column == value for column, value in asked if value is not None]
-    return [*found, R.state.in_(wanted.states)] if wanted.states else found
+def _where(asked: Iterable[str]) -> list[ColumnElement[bool]]:
+    return [CONDITIONS[name] for name in asked]
 
 
 def _hinted(query: Select[Any], path: str) -> Select[Any]:

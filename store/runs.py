@@ -1,7 +1,7 @@
 """Queries on `task_run`, the ledger. Every state change is one guarded UPDATE."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cache
 from operator import attrgetter
@@ -28,7 +28,7 @@ from uuid_utils import uuid7
 
 from core.lifecycle import Origin, State, leading_to
 from models import TaskRun
-from store.bulk import json_table, moment_text, send_rows
+from store.bulk import json_table, many, moment_text, send_rows
 from store.database import AnyRow, is_duplicate, is_refused, utc_now
 
 TABLE: Table = TaskRun.__table__  # type: ignore[assignment]
@@ -116,6 +116,7 @@ Refused: TypeAlias = list[tuple[NewRun, str]]
 
 _NEW_COLUMNS = tuple(column.name for column in fields(NewRun))
 _read_columns = attrgetter(*_NEW_COLUMNS)
+_ENDED = tuple(column.name for column in fields(Ending))
 
 
 def _columns(new_runs: Iterable[NewRun]) -> list[dict[str, Any]]:
@@ -207,9 +208,12 @@ def _insert_new(
     return _insert_new(tx, runs[:middle], write, refused) + _insert_new(tx, runs[middle:], write, refused)
 
 
+_ACTIVE = select(R.id, R.periodic_task_id, R.state, R.ready_at).where(R.active_task_id.in_(many("tasks")))
+
+
 def active_runs(tx: Connection, task_ids: Sequence[int]) -> Sequence[AnyRow]:
     """Name the runs of these tasks that are not final, backfill left out. Index ix_task_run_active."""
-    return tx.execute(select(R.id, R.periodic_task_id, R.state, R.ready_at).where(R.active_task_id.in_(task_ids))).all()
+    return tx.execute(_ACTIVE, {"tasks": task_ids}).all()
 
 
 def release_held(tx: Connection, limit: int) -> Sequence[str]:
@@ -273,17 +277,20 @@ def unsent(
     return found
 
 
+_MARK = (
+    update(TABLE)
+    .where(R.id.in_(many("ids")), R.state.in_(TO_QUEUED), R.attempt == bindparam("before"))
+    .values(state=State.QUEUED, queued_at=utc_now())
+)
+
+
 def mark_queued(connection: Connection, runs: Iterable[tuple[str, int]]) -> None:
     """The broker has these (id, attempt): show it, unless a worker was faster. Primary key."""
     by_attempt: dict[int, list[str]] = {}
     for run_id, attempt in runs:
         by_attempt.setdefault(attempt, []).append(run_id)
     for attempt, ids in by_attempt.items():
-        connection.execute(
-            update(TABLE)
-            .where(R.id.in_(ids), R.state.in_(TO_QUEUED), R.attempt == attempt)
-            .values(state=State.QUEUED, queued_at=utc_now())
-        )
+        connection.execute(_MARK, {"ids": ids, "before": attempt})
 
 
 def mark_queued_unlocked(tx: Connection, sent: Sequence[tuple[str, int]]) -> None:
@@ -323,10 +330,25 @@ def touch_queued(connection: Connection, ids: Sequence[str]) -> None:
 
 
 # Statements of every run are built once: building one costs as much as the database needs to carry it out.
-_READ = select(
+READ_COLUMNS = (
     R.id, R.state, R.attempt, R.ready_at, R.config, R.periodic_task_id, R.task_name, R.scheduled_for,
     R.remote_handle, R.worker, R.queue, R.priority, utc_now().label("now"),
-).where(R.id == bindparam("run_id"))  # fmt: skip
+)  # fmt: skip
+_READ = select(*READ_COLUMNS).where(R.id == bindparam("run_id"))
+#: What a claim writes, with the parameters `owner` and `deadline`.
+STARTING: Mapping[str, Any] = {
+    "state": State.STARTED,
+    "worker": bindparam("owner"),
+    "attempt": R.attempt + 1,
+    "started_at": utc_now(),
+    "deadline_at": bindparam("deadline"),
+    "error": None,
+    "error_kind": None,
+    "input_tokens": None,  # what an attempt before has cost was entered, or is not known
+    "output_tokens": None,
+    "cost": None,
+    "currency": None,
+}
 _CLAIM = (
     update(TABLE)
     .where(
@@ -335,19 +357,7 @@ _CLAIM = (
         R.attempt == bindparam("before"),
         R.ready_at <= utc_now(),
     )
-    .values(
-        state=State.STARTED,
-        worker=bindparam("owner"),
-        attempt=R.attempt + 1,
-        started_at=utc_now(),
-        deadline_at=bindparam("deadline"),
-        error=None,
-        error_kind=None,
-        input_tokens=None,  # what an attempt before has cost was entered, or is not known
-        output_tokens=None,
-        cost=None,
-        currency=None,
-    )
+    .values(**STARTING)
 )
 
 
@@ -362,9 +372,9 @@ def claim(connection: Connection, run_id: str, attempt: int, worker: str, deadli
     return connection.execute(_CLAIM, values).rowcount == 1
 
 
-def _storable(ending: Ending) -> dict[str, Any]:
+def storable(ending: Ending) -> dict[str, Any]:
     """Name the known columns of an ending, in a form every database takes: no lone surrogates, no over-long ids."""
-    values = {name: value for name, value in asdict(ending).items() if value is not None}
+    values = {name: value for name in _ENDED if (value := getattr(ending, name)) is not None}
     for name, value in values.items():
         if isinstance(value, str):
             values[name] = value.encode("utf-8", "replace").decode()[: getattr(R[name].type, "length", None)]
@@ -377,7 +387,7 @@ def _owned(run_id: Any, worker: Any, attempt: Any) -> Any:
 
 def finish(connection: Connection, run_id: str, worker: str, attempt: int, ending: Ending) -> bool:
     """Write an attempt's end where the run is still ours. False: it is not, and nothing was written. Primary key."""
-    values = _storable(ending)
+    values = storable(ending)
     owner = {"run_id": run_id, "owner": worker, "nth": attempt}
     statement = _finishing(frozenset(values))
     return connection.execute(statement, owner | {f"new_{name}": values[name] for name in values}).rowcount == 1
@@ -419,7 +429,7 @@ def retry_later(
     handle: str | None = None,
 ) -> bool:
     """Give a run another attempt at `ready_at`, keeping what this one met, and what it resumes. Primary key."""
-    values = _storable(ending) | {"state": State.RETRY, "ready_at": ready_at, "remote_handle": handle}
+    values = storable(ending) | {"state": State.RETRY, "ready_at": ready_at, "remote_handle": handle}
     return connection.execute(update(TABLE).where(_owned(run_id, worker, attempt)).values(**values)).rowcount == 1
 
 

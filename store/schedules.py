@@ -12,6 +12,7 @@ from core.lifecycle import Origin, State
 from models import AgentEndpoint, PeriodicTask, TaskRun
 from store.bulk import moment_text, send_rows, update_by_id, updating
 from store.database import AnyRow, utc_now
+from store.packed import Packed
 
 TABLE: Table = PeriodicTask.__table__  # type: ignore[assignment]
 T = TABLE.c
@@ -30,12 +31,27 @@ SCHEDULE_COLUMNS = (
 )  # fmt: skip
 
 
-# What firing reads of each due row: a column less is 2 % less time. The columns that name its moments are read once
-# for all rows of a fingerprint, which stands in armed_for; create_time is the anchor of few rows only.
+# create_time is the anchor of few rows only.
 _ANCHOR = case((and_(T.crontab.is_(None), T.start_time.is_(None)), T.create_time)).label("create_time")
-DUE_COLUMNS = (
-    T.id, T.name, T.armed_for, _ANCHOR, T.jitter_seconds, T.max_runs, T.catch_up, T.catch_up_window_seconds, T.overlap,
-    T.task_extra_config, T.next_run_at, T.run_count,
+
+_UNARMED = Packed(
+    (
+        T.id, T.name, T.enabled, T.crontab, T.interval_seconds, T.run_at, T.timezone, T.dst_policy, T.calendar,
+        T.calendar_roll, T.start_time, T.end_time, T.max_runs, T.jitter_seconds, T.catch_up,
+        T.catch_up_window_seconds, T.overlap, T.next_run_at, T.run_count, _ANCHOR, T.armed_for,
+        T.schedule_fingerprint, T.checked_fingerprint,
+    ),
+    (T.rrule, T.task_extra_config, T.config_error),
+)  # fmt: skip
+
+# What firing reads of each due row. The columns that name its moments are read once for all rows of a fingerprint,
+# which stands in armed_for.
+_DUE = Packed(
+    (
+        T.id, T.name, T.armed_for, _ANCHOR, T.jitter_seconds, T.max_runs, T.catch_up, T.catch_up_window_seconds,
+        T.overlap, T.next_run_at, T.run_count,
+    ),
+    (T.task_extra_config,),
 )  # fmt: skip
 
 
@@ -75,14 +91,13 @@ def runnable(since: datetime | None) -> Any:
     return and_(*bounds, *([T.next_run_at >= since] if since is not None else []))
 
 
-def take_unarmed(tx: Connection, limit: int) -> Sequence[AnyRow]:
+def take_unarmed(tx: Connection, limit: int) -> Sequence[Any]:
     """Lock rows whose columns differ from what they were armed for, skipping rows somebody else holds.
 
     Index ix_periodic_task_due; a broken row comes back by ix_periodic_task_rearm once its time has come.
     """
-    columns = (*SCHEDULE_COLUMNS, T.armed_for, T.config_error, T.schedule_fingerprint, T.checked_fingerprint)
     changed = (
-        select(*columns)
+        _UNARMED.select(tx)
         .with_hint(TABLE, DUE_INDEX, "mysql")
         .where(T.needs_arming == 1)
         .order_by(T.next_run_at, T.id)
@@ -90,44 +105,51 @@ def take_unarmed(tx: Connection, limit: int) -> Sequence[AnyRow]:
         .with_for_update(skip_locked=True)
     )
     broken = (
-        select(*columns)
+        _UNARMED.select(tx)
         .where(T.rearm_at <= utc_now())  # and no word of needs_arming: SQLite would walk that index instead
         .order_by(T.rearm_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return list({row.id: row for row in (*tx.execute(changed).all(), *tx.execute(broken).all())}.values())
+    return list({row.id: row for row in (*_UNARMED.rows(tx, changed), *_UNARMED.rows(tx, broken))}.values())
+
+
+_ARMED_TYPES = {"next_run_at": "DATETIME(6)", "armed_for": "VARCHAR(65)"}
+_SAID_TYPES = {"config_error": f"VARCHAR({ERROR_CHARS})", "hint": f"VARCHAR({HINT_CHARS})", "rearm_at": "DATETIME(6)"}
+_ARM = updating(
+    TABLE,
+    _ARMED_TYPES,
+    "t.next_run_at = v.next_run_at, t.armed_for = v.armed_for, t.config_error = NULL, t.hint = NULL, t.rearm_at = NULL",
+)
 
 
 def set_armed(tx: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Store what arming found. `armed_for` is the fingerprint that was read, so a later edit shows at once."""
-    update_by_id(
-        tx,
-        TABLE,
-        [{**row, "config_error": row["config_error"] and row["config_error"][:ERROR_CHARS]} for row in rows],
-        {
-            "next_run_at": "DATETIME(6)",
-            "config_error": f"VARCHAR({ERROR_CHARS})",
-            "hint": f"VARCHAR({HINT_CHARS})",
-            "armed_for": "VARCHAR(65)",
-            "rearm_at": "DATETIME(6)",
-        },
-    )
+    """Store what arming found. `armed_for` is the fingerprint that was read, so a later edit shows at once.
+
+    Rows with nothing to say, which are most, are written by a statement of their own at three quarters of the cost.
+    """
+    plain = [] if tx.dialect.name == "sqlite" else [row for row in rows if not any(row[name] for name in _SAID_TYPES)]
+    if plain:
+        send_rows(tx, _ARM, [(row["id"], row["next_run_at"], row["armed_for"]) for row in plain])
+    others = rows if not plain else [row for row in rows if any(row[name] for name in _SAID_TYPES)]
+    said = [{**row, "config_error": row["config_error"] and row["config_error"][:ERROR_CHARS]} for row in others]
+    update_by_id(tx, TABLE, said, _ARMED_TYPES | _SAID_TYPES)
 
 
-def take_due(tx: Connection, now: datetime, since: datetime | None, limit: int) -> Sequence[AnyRow]:
+def take_due(tx: Connection, now: datetime, since: datetime | None, limit: int) -> Sequence[Any]:
     """Lock the rows that are due, oldest first, skipping those another beat or an operator holds.
 
     Index ix_periodic_task_due.
     """
-    return tx.execute(
-        select(*DUE_COLUMNS)
+    due = (
+        _DUE.select(tx)
         .with_hint(TABLE, DUE_INDEX, "mysql")
         .where(runnable(since), T.next_run_at <= now)
         .order_by(T.next_run_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
-    ).all()
+    )
+    return _DUE.rows(tx, due)
 
 
 def read_many(tx: Connection, task_ids: Collection[int]) -> Sequence[AnyRow]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, func, insert, literal, select, update
 from sqlalchemy.exc import IntegrityError
 
 from store.database import AnyRow, is_duplicate
@@ -17,6 +17,13 @@ EDITABLE: Final = (
     "run_at", "timezone", "dst_policy", "calendar", "calendar_roll", "start_time", "end_time", "max_runs",
     "jitter_seconds", "catch_up", "catch_up_window_seconds", "overlap", "task_extra_config",
 )  # fmt: skip
+
+
+#: Written once: to write a statement of so many columns anew costs as much as to read ten rows.
+_PAGE: Final = select(*TASK).where(T.id > bindparam("after")).order_by(T.id).limit(bindparam("rows"))
+_WHOLE: Final = select(*TASK, T.needs_arming)
+_BY_ID: Final = _WHOLE.where(T.id == bindparam("task_id"))
+_BY_NAME: Final = _WHOLE.where(T.name == bindparam("name"))
 
 
 class NameTaken(Exception):
@@ -73,6 +80,8 @@ def page(connection: Connection, selection: Selection, after: int, limit: int) -
     the other conditions are compared row by row until the page is full. Ids come first: a row that is passed over
     would else be read whole, too, which doubles the cost of a filter that few rows meet.
     """
+    if selection.is_everything:
+        return connection.execute(_PAGE, {"after": after, "rows": limit}).all()
     found = _ids(selection, after, limit).subquery()
     query = select(*TASK).select_from(found).join(TABLE, T.id == found.c.id)
     return connection.execute(query.order_by(T.id)).all()
@@ -94,18 +103,18 @@ def _ids(selection: Selection, after: int, limit: int) -> Select[tuple[Any]]:
 
 def read(connection: Connection, task_id: int) -> AnyRow | None:
     """Read one row whole. Primary key."""
-    return connection.execute(select(*TASK, T.needs_arming).where(T.id == task_id)).one_or_none()
+    return connection.execute(_BY_ID, {"task_id": task_id}).one_or_none()
 
 
 def by_name(connection: Connection, name: str) -> AnyRow | None:
     """Read one row whole. Index uq_periodic_task_name."""
-    return connection.execute(select(*TASK, T.needs_arming).where(T.name == name)).one_or_none()
+    return connection.execute(_BY_NAME, {"name": name}).one_or_none()
 
 
 def lock(tx: Connection, task_ids: Sequence[int], selection: Selection | None = None) -> dict[int, AnyRow]:
     """Lock rows that are (still) selected and read them whole, by id; beat passes over them meanwhile. Primary key."""
     conditions = [T.id.in_(task_ids), *where(selection or Selection())]
-    query = select(*TASK, T.needs_arming).where(*conditions).order_by(T.id).with_for_update()
+    query = _WHOLE.where(*conditions).order_by(T.id).with_for_update()
     return {row.id: row for row in tx.execute(query)}
 
 
@@ -119,7 +128,7 @@ def add(tx: Connection, values: Mapping[str, Any]) -> AnyRow:
             raise NameTaken from error
         raise
     assert key is not None  # noqa: S101 - narrows the type only
-    return tx.execute(select(*TASK, T.needs_arming).where(T.id == key[0])).one()
+    return tx.execute(_BY_ID, {"task_id": key[0]}).one()
 
 
 def change(tx: Connection, task_ids: Sequence[int], values: Mapping[str, Any]) -> None:

@@ -11,11 +11,30 @@ import pymysql
 import pytest
 from sqlalchemy import make_url
 
+from tests.distribution import Pieces, longest_first
+from tests.scratch import remove_orphans, scratch_folder
+from tests.server_process import Server
 from tests.services import MariaDBServer, ServiceMissing, ValkeyServer, drop_database
 
+Server.folder = scratch_folder()
+remove_orphans(Server.folder)
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(Server.folder))
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of processes start, and each would compile the project
+MariaDBServer.url_options += "&ssl_disabled=true"  # a connection that may use TLS first reads every CA: 25 ms of CPU
 MYSQL_URL = os.environ.get("TEST_MYSQL_URL", "")
 S = TypeVar("S", MariaDBServer, ValkeyServer)
+KeptDatabase = Callable[[str, str, Callable[[str], object]], str]
 DATABASES = ["sqlite", "mariadb", *(["mysql"] if MYSQL_URL else [])]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Pieces | None:
+    return Pieces(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    longest_first(items)
 
 
 def missing(error: ServiceMissing) -> NoReturn:
@@ -60,13 +79,38 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
     yield from fresh_database(request, tmp_path)
 
 
-def fresh_database(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
-    """Make the database of a fixture that is parametrised over DATABASES, whatever its scope."""
-    if request.param == "sqlite":
+@pytest.fixture(scope="session")
+def kept_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeptDatabase]:
+    """Gives the database of a kind for a purpose, made and prepared once in the session.
+
+    A fixture with parameters ends whenever its parameter changes, and so twice in each file of tests.
+    """
+    urls: dict[tuple[str, str], str] = {}
+    to_drop: list[Iterator[str]] = []  # other servers end with the session
+
+    def keep(purpose: str, kind: str, prepare: Callable[[str], object]) -> str:
+        if (purpose, kind) not in urls:
+            made = fresh_database(request, tmp_path_factory.mktemp(purpose), kind)
+            url = next(made)
+            if kind == "mysql":
+                to_drop.append(made)
+            prepare(url)
+            urls[purpose, kind] = url
+        return urls[purpose, kind]
+
+    yield keep
+    for made in to_drop:
+        next(made, None)
+
+
+def fresh_database(request: pytest.FixtureRequest, folder: Path, kind: str = "") -> Iterator[str]:
+    """Make a database of a kind; without one for a fixture that is parametrised over DATABASES, whatever its scope."""
+    kind = kind or request.param
+    if kind == "sqlite":
         yield f"sqlite:///{folder / 'scheduler.db'}"
         return
     name = f"test_{uuid.uuid4().hex[:12]}"
-    if request.param == "mysql":
+    if kind == "mysql":
         yield from _on_mysql(name)
         return
     server: MariaDBServer = request.getfixturevalue("mariadb")

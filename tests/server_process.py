@@ -9,7 +9,9 @@ import socket
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Final, Self
+from typing import ClassVar, Final, Self
+
+from tests.scratch import ON_DISK, PREFIX
 
 HOST: Final = "127.0.0.1"
 READY_SECONDS: Final = 20.0
@@ -66,9 +68,10 @@ def find_program(*names: str, install: str) -> str:
 class Server:
     """A server process on a loopback port. Start, stop and kill it as often as a test likes; close it once."""
 
+    folder: ClassVar[Path] = ON_DISK  # a benchmark's servers sync to a disk; the test session sets its own
+
     def __init__(self) -> None:
-        # /tmp and not TMPDIR: the socket's whole path must stay under 108 bytes.
-        self.directory = Path(tempfile.mkdtemp(prefix="service-", dir="/tmp"))
+        self.directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=self.folder))
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import pymysql
 import redis
@@ -40,6 +40,7 @@ class MariaDBServer(Server):
     USER: Final = "tester"
     PASSWORD: Final = "tester-0"
     INSTALL: Final = "sudo apt-get install -y mariadb-server-core mariadb-client-core"
+    url_options: ClassVar[str] = "charset=utf8mb4"
 
     def __init__(self, options: Sequence[str] = ()) -> None:
         self._mariadbd = find_program("mariadbd", "mysqld", install=self.INSTALL)
@@ -82,7 +83,8 @@ class MariaDBServer(Server):
         return self.database_url("")
 
     def database_url(self, name: str) -> str:
-        return f"mysql+pymysql://{self.USER}:{self.PASSWORD}@{HOST}:{self.port}/{name}?charset=utf8mb4"
+        account = f"{self.USER}:{self.PASSWORD}@{HOST}:{self.port}"
+        return f"mysql+pymysql://{account}/{name}?{self.url_options}"
 
     def command(self) -> list[str]:
         return [
@@ -117,7 +119,7 @@ class MariaDBServer(Server):
             if probe.connect_ex(str(self.socket)) != 0:
                 return False
         try:
-            pymysql.connect(unix_socket=str(self.socket), user="root").close()
+            pymysql.connect(unix_socket=str(self.socket), user="root", ssl_disabled=True).close()
         except pymysql.err.OperationalError:
             return False
         return True
@@ -136,7 +138,9 @@ class MariaDBServer(Server):
     @contextmanager
     def cursor(self) -> Iterator[Cursor]:
         """Run statements as root, each committed by itself."""
-        with pymysql.connect(unix_socket=str(self.socket), user="root", autocommit=True) as connection:
+        with pymysql.connect(
+            unix_socket=str(self.socket), user="root", autocommit=True, ssl_disabled=True
+        ) as connection:
             yield connection.cursor()
 
     def _create_account(self) -> None:

@@ -128,7 +128,7 @@ class Stack:
         """How often the agent saw each run id."""
         return Counter(line.split(" ", 2)[1] for line in self.agent_log.read_text().splitlines())
 
-    def wait_for(self, condition: Callable[[], Any], what: str, seconds: float = 20.0) -> None:
+    def wait_for(self, condition: Callable[[], Any], what: str, seconds: float = 60.0) -> None:
         """Poll a condition; fail with what was waited for and the processes' last lines."""
         give_up_at = time.monotonic() + seconds
         while not condition():

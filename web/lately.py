@@ -10,6 +10,7 @@ from typing import Final, Generic, TypeVar
 from sqlalchemy.exc import SQLAlchemyError
 
 from logger import redact
+from store.database import in_words
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ class Lately(Generic[T]):
         try:
             self._ask()
         except SQLAlchemyError as error:  # who asks once the answer is too old hears it
-            logger.warning("an answer is not renewed: %s", redact(str(getattr(error, "orig", error))))
+            logger.warning("an answer is not renewed: %s", redact(in_words(error)))
         finally:
             self._turn.release()
 

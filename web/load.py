@@ -21,7 +21,7 @@ from api.services import Services
 from core.load import MINUTE
 from logger import redact
 from store import outcomes
-from store.database import autocommit
+from store.database import autocommit, in_words
 
 DAYS: Final = 7
 HOURS: Final = 24
@@ -118,7 +118,7 @@ class LoadLook:
                 self._forecast = made
             self._count_days(now)
         except SQLAlchemyError as error:
-            logger.warning("the forecast of load is not made: %s", redact(str(getattr(error, "orig", error))))
+            logger.warning("the forecast of load is not made: %s", redact(in_words(error)))
         except Exception:  # the edge of the thread: whoever asks next has it tried again
             logger.exception("the forecast of load failed")
         finally:

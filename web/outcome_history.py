@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from logger import redact
 from store import outcomes
-from store.database import autocommit
+from store.database import autocommit, in_words
 
 STEP: Final = timedelta(minutes=30)
 STEPS: Final = 48
@@ -78,7 +78,7 @@ class OutcomeHistory:
                     each.counts = outcomes.by_state(connection, since, since + STEP)
                 each.at = monotonic()
         except SQLAlchemyError as error:
-            logger.warning("the runs are not counted: %s", redact(str(getattr(error, "orig", error))))
+            logger.warning("the runs are not counted: %s", redact(in_words(error)))
         except Exception:  # the edge of the thread: whoever asks next has it tried again
             logger.exception("the runs are not counted")
         finally:

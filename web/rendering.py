@@ -1,16 +1,17 @@
 """From a template to an answer: language, colours, rights and time of whoever looks at the page."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateNotFound
 from starlette.requests import cookie_parser
 from starlette.responses import Response
 
@@ -19,9 +20,11 @@ from api.identities import csrf_token_of
 from api.services import Services
 from api.tokens import COOKIE
 from web import moments
+from web.refusals import said
 from web.static_files import address, icon
 from web.wording import HTML_NAMES, LANGUAGES, Words, chosen
 
+FOLDER: Final = Path(__file__).with_name("templates")
 LANGUAGE_COOKIE: Final = "agent_scheduler_language"
 THEME_COOKIE: Final = "agent_scheduler_theme"
 THEMES: Final = ("auto", "light", "dark")
@@ -80,13 +83,29 @@ def reader_of(request: Request, now: datetime | None = None) -> Reader:
     )
 
 
-class Templates:
-    """Renders the templates of `web/templates/` with what every page needs."""
+class _ReadOnce(FileSystemLoader):
+    """Reads every template when it is made: a newer version's files, put there before the restart, are not ours."""
 
-    def __init__(self, pages: Sequence[Page] = ()) -> None:
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        names = (name for name in self.list_templates() if name.endswith(".html"))  # not what an editor leaves there
+        self._sources = {name: (folder / name).read_text(encoding=self.encoding) for name in names}
+
+    def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
+        """Hand out what was read, and the file's name for tracebacks. Raises TemplateNotFound."""
+        if template not in self._sources:
+            raise TemplateNotFound(template)
+        return self._sources[template], str(Path(self.searchpath[0], template)), lambda: True
+
+
+class Templates:
+    """Renders the templates of `web/templates/`, as they are now, with what every page needs."""
+
+    def __init__(self, pages: Sequence[Page] = (), folder: Path = FOLDER) -> None:
         self.pages = pages
         self._environment = Environment(
-            loader=FileSystemLoader(Path(__file__).with_name("templates")),
+            loader=_ReadOnce(folder),
+            auto_reload=False,
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
@@ -119,6 +138,7 @@ class Templates:
             relative=lambda moment: moments.relative(words, moment, reader.now),
             clock=lambda moment: moments.clock(moment, reader.zone, reader.now),
             exact=lambda moment: moments.exact(moment, reader.zone),
+            said=partial(said, words),
             **context,
         )
         return HTMLResponse(html, status, {**HEADERS, **(headers or {})})

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from threading import Lock
 from time import monotonic
@@ -32,6 +32,7 @@ from endpoints import agent_of, name_of
 from logger import run_prefix
 from store import budgets, runs, schedules, waiting
 from store.database import AnyRow, autocommit, read_clock, transaction_on
+from store.run_search import created_at
 from trouble import Trouble
 from worker.limits import Answer, Caps, Held, Limits, LimitsAway, Scope, Woken
 from worker.rules import RuleBook, Terms
@@ -328,9 +329,6 @@ def _tokens(usage: Usage) -> int | None:
 
 
 def _made_at(run: AnyRow) -> datetime:
-    """Read from a run's id (UUIDv7) when it was made: retries and waiting move `ready_at`, not this."""
-    try:
-        return datetime.fromtimestamp(int(run.id.replace("-", "")[:12], 16) / 1000, UTC)
-    except (ValueError, OverflowError):  # entered by hand, under an id of somebody's own
-        made_at: datetime = run.scheduled_for
-        return made_at
+    """Tell when a run was made, which its id says: retries and waiting move `ready_at`, not this."""
+    made_at: datetime = created_at(run.id) or run.scheduled_for
+    return made_at

@@ -43,6 +43,10 @@ class HoldGate:
         waiting.wait(connection, row, until if hold.ends_at is None else min(until, hold.ends_at), hold.told)
         return True
 
+    def are_any(self, connection: Connection) -> bool:
+        """Tell whether anything is held at all. Raises SQLAlchemyError."""
+        return bool(self._look(connection))
+
     def _look(self, connection: Connection) -> tuple[Hold, ...]:
         """Read anew once a second; whoever comes meanwhile goes by the old holds, and waits where none are known."""
         known = self._holds

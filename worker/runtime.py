@@ -13,6 +13,7 @@ from concurrent.futures import CancelledError as FutureCancelled
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, replace
+from functools import partial
 from threading import Event, Lock, Thread
 from time import monotonic, sleep
 from typing import Any, TypeVar
@@ -29,6 +30,8 @@ from store import runs
 from store.database import autocommit, connect
 from store.runs import Claim
 from worker.admission import Admission
+from worker.crowd import Crowd
+from worker.endings import Ended, write_together
 from worker.hold_gate import HoldGate
 from worker.lease import Lease
 from worker.live import LiveFeed
@@ -38,7 +41,7 @@ logger = logging.getLogger("worker")
 
 T = TypeVar("T")
 
-POOL_SIZE = 16  # with the lease keeper's own connection well below the 20 a worker may use
+POOL_SIZE = 6  # more threads at the ledger only take Python's lock from each other; a worker may use 20
 LOCK_WAIT_SECONDS = 1  # an operator's open transaction must not hold a slot for long
 WATCH_SECONDS = 1.0
 LEDGER_PAUSE = 1.0
@@ -93,6 +96,8 @@ class WorkerRuntime:
         self.live = LiveFeed(settings)
         self._unwritten = Unwritten(settings.log_path / "unwritten")
         self.holds = HoldGate()
+        self.claiming: Crowd[str] = Crowd()
+        self._ending: Crowd[Ended] = Crowd()
         self._lock = Lock()
         self._running: dict[str, Running] = {}
         self.draining = Event()
@@ -268,7 +273,9 @@ class WorkerRuntime:
         pause = 0.0  # the first failure may be a stale connection only
         while True:
             try:
-                state = attempts.write(self.engine, run, outcome)
+                state = self._ending.do(
+                    (run, outcome), partial(write_together, self.engine), partial(self._write_alone, run, outcome)
+                )
             except attempts.LedgerAway as away:
                 if call.kept is None:
                     call.kept = self._unwritten.keep(Kept(run.id, run.worker, run.attempt, outcome))
@@ -284,6 +291,9 @@ class WorkerRuntime:
             else:
                 call.drop_kept()
                 return state
+
+    def _write_alone(self, run: Claim, outcome: AgentResult | AgentError, _: None) -> State | None:
+        return attempts.write(self.engine, run, outcome)
 
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self.loop)

@@ -26,7 +26,7 @@ ZH_UNITS: Final = {
 #: Key -> (English, Chinese): questions, notes, and reasons why a phrase makes no rule.
 SENTENCES: Final[dict[str, tuple[str, str]]] = {
     "which_half": ("In the morning or in the evening?", "上午还是晚上？"),
-    "once_or_again": ("Once, or every time?", "只执行一次，还是每次都执行？"),
+    "once_or_again": ("Once, or every time?", "只运行一次，还是每次都运行？"),
     "which_second": ("Every other week, or once a month?", "每隔一周，还是每月一次？"),
     "bi": ("Twice in that time, or every other?", "是一段时间两次，还是隔一次？"),
     "apart": ("How many days, weeks or months from one run to the next?", "两次之间相差多少？"),
@@ -36,9 +36,9 @@ SENTENCES: Final[dict[str, tuple[str, str]]] = {
     "which_month": ("In which month of the quarter?", "季度的第几个月？"),
     "which_zone": ("Which time zone is meant?", "指哪个时区？"),
     "which_calendar": ("Whose calendar?", "按哪个日历？"),
-    "window_end": ("Does it run at the end of the time, too?", "结束的那一刻还执行吗？"),
+    "window_end": ("Does it run at the end of the time, too?", "结束的那一刻还运行吗？"),
     "which": ("Which is meant?", "指哪一种？"),
-    "midnight": ("No time of day is said: it runs at 00:00.", "没有说时间：按 00:00 执行。"),
+    "midnight": ("No time of day is said: it runs at 00:00.", "没有说时间：按 00:00 运行。"),
     "open_end": ("The end of the time itself is left out.", "不含结束的那一刻。"),
     "words": (
         "These words are not understood; leave them out or say them in another way.",
@@ -141,7 +141,7 @@ def _english_dates(meaning: Meaning) -> list[str]:
 
 def _chinese_rule(meaning: Meaning) -> str:
     if meaning.unit is Unit.ONCE:
-        return f"{_day(meaning)} {_once_at(meaning)} 执行一次"
+        return f"{_day(meaning)} {_once_at(meaning)} 运行一次"
     many = "个" if meaning.unit in (Unit.HOUR, Unit.MONTH) else ""
     words = [f"每 {meaning.step} {many}{ZH_UNITS[meaning.unit]}" if meaning.step > 1 else f"每{ZH_UNITS[meaning.unit]}"]
     if meaning.unit is Unit.HOUR and meaning.minute:

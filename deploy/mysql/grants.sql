@@ -18,7 +18,47 @@ GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, INDEX, REFERENCES, CR
   ON agent_scheduler.* TO 'agent_migrate'@'%';
 
 -- agent_run is the account of beat, workers and API: rows, and no schema. Its address is the .env's DATABASE_URL.
-GRANT SELECT, INSERT, UPDATE, DELETE ON agent_scheduler.* TO 'agent_run'@'%';
+-- It changes rows of every table but two, and so each is granted by itself; a right to the whole database, from an older
+-- file, is taken back. `alembic_version` is the migration's. To `audit_log` it only adds: who takes a worker over cannot
+-- remove his traces.
+GRANT SELECT ON agent_scheduler.* TO 'agent_run'@'%';
+
+DROP PROCEDURE IF EXISTS agent_scheduler.grant_writing;
+
+DELIMITER //
+
+CREATE PROCEDURE agent_scheduler.grant_writing()
+BEGIN
+  DECLARE done INT DEFAULT 0;
+  DECLARE found VARCHAR(64);
+  DECLARE writable CURSOR FOR SELECT table_name FROM information_schema.tables
+    WHERE table_schema = 'agent_scheduler' AND table_type = 'BASE TABLE' AND table_name <> 'alembic_version';
+  DECLARE CONTINUE HANDLER FOR NOT FOUND SET done = 1;
+  OPEN writable;
+  each_table: LOOP
+    FETCH writable INTO found;
+    IF done THEN LEAVE each_table; END IF;
+    SET @sql = CONCAT('GRANT INSERT', IF(found = 'audit_log', '', ', UPDATE, DELETE'), ' ON agent_scheduler.`', found,
+      '` TO ''agent_run''@''%''');
+    PREPARE rights FROM @sql;
+    EXECUTE rights;
+  END LOOP;
+  CLOSE writable;
+  -- Last, so that whoever is at work has one right or the other.
+  IF EXISTS (SELECT 1 FROM information_schema.schema_privileges WHERE table_schema = 'agent_scheduler'
+    AND grantee = '''agent_run''@''%''' AND privilege_type = 'DELETE') THEN
+    REVOKE INSERT, UPDATE, DELETE ON agent_scheduler.* FROM 'agent_run'@'%';
+  END IF;
+END //
+
+DELIMITER ;
+
+CALL agent_scheduler.grant_writing();
+DROP PROCEDURE agent_scheduler.grant_writing;
+
+-- AUDIT_RETENTION_DAYS above 0 lets workers delete old entries of the audit. It needs this line, and with it whoever takes
+-- a worker over can delete any entry; the other way is to delete old ones as an administrator.
+-- GRANT DELETE ON agent_scheduler.audit_log TO 'agent_run'@'%';
 
 -- With these two, beat names the session whose open transaction holds due rows (log, /metrics, /health/ready). PROCESS
 -- also shows the statements of all sessions; without it beat says that rows are held, and not by whom.
@@ -110,7 +150,7 @@ SET @sql = IF(@tables = 8,
   'GRANT INSERT, UPDATE ON agent_scheduler.hold TO ''agent_operator''@''%''', 'DO 0');
 PREPARE rights FROM @sql;
 EXECUTE rights;
--- Tables of task packs that people fill, where a pack is installed: run this file again after `python -m packs install`.
+-- Tables of task packs that people fill, where a pack is installed: run this file again after the migration.
 -- Whoever may write assistant_contact decides where users' messages go. Inbox, conversations and vectors are the system's.
 SET @sql = IF((SELECT COUNT(*) FROM information_schema.tables
   WHERE table_schema = 'agent_scheduler' AND table_name = 'trading_position') = 1,

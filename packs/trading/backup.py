@@ -38,8 +38,12 @@ PIECE: Final = 1024 * 1024
 PACKS: Final = "pack_schema_"
 VERSIONS: Final = ("alembic_version", PACKS)
 """How the tables begin that say which migrations have run."""
-SET_UP: Final = frozenset({"scheduler_state", "agent_limit"})
-"""The tables that migrations put rows into: they are not empty where nobody has used the database."""
+SET_UP: Final = {
+    "scheduler_state": "TRUE",
+    "agent_limit": "endpoint = 'celery'",
+    "audit_log": "via = 'sql' AND action = 'agent_limit.create' AND subject LIKE 'celery/%'",
+}
+"""What migrations put into tables, and triggers say of it: such rows are there where nobody has used the database."""
 DUMP: Final = (
     "--no-create-info",
     "--skip-triggers",
@@ -143,29 +147,37 @@ def revisions_in(path: Path) -> dict[str, list[str]]:
 def restore(path: Path, engine: Engine) -> None:
     """Put a backup into a database: on SQLite a new file; else one that has been migrated and used by nobody.
 
-    All of it or nothing. Raises BackupFault where the backup is damaged, the schema is another one, or the database
-    holds rows already.
+    All of its rows or none. What setting the database up wrote, its entries in the audit too, makes room for them.
+    Raises BackupFault where the backup is damaged, the schema is another one, or the database holds further rows.
     """
     verify(path)
     if engine.dialect.name == "sqlite":
         _restore_sqlite(path, Path(str(engine.url.database)))
         return
     there = revisions_in(path)
+    _refuse_used(engine)  # first: a database that somebody uses is not to get tables either
     for name in there:
         if name.startswith(PACKS):
             schema.upgrade(engine, name.removeprefix(PACKS))
     if (here := _revisions(engine)) != there:
         raise BackupFault(f"the backup is of {there}, the database is at {here}: bring it to the same revisions")
-    tables = _tables(engine)
-    with autocommit(engine) as connection:
-        used = [table for table in tables if table not in SET_UP and connection.execute(_any_row(table)).first()]
-    if used:
-        named = ", ".join(used[:5])
-        raise BackupFault(f"the database is in use already: there are rows in {named}; restore into an empty one")
     program = _program("mariadb", "mysql")
     with _options(engine.url) as options, gzip.open(path) as packed:
         command = [program, options.argument, str(engine.url.database)]
-        _feed(command, [BytesIO(_before(tables)), packed, BytesIO(AFTER)], options.fd)
+        _feed(command, [BytesIO(_before(_tables(engine))), packed, BytesIO(AFTER)], options.fd)
+
+
+def _refuse_used(engine: Engine) -> None:
+    tables = _tables(engine)
+    with autocommit(engine) as connection:
+        used = [table for table in tables if connection.execute(_used_row(table)).first()]
+    if used:
+        named = ", ".join(used[:5])
+        raise BackupFault(f"the database is in use already: there are rows in {named}; restore into an empty one")
+
+
+def _used_row(table: str) -> TextClause:
+    return text(f"SELECT 1 FROM `{table}` WHERE NOT ({SET_UP.get(table, 'FALSE')}) LIMIT 1")  # noqa: S608 - our names
 
 
 AFTER: Final = f"DELETE FROM scheduler_state WHERE name LIKE '{audit.SILENT}:%';\nCOMMIT;\n".encode()  # noqa: S608
@@ -178,10 +190,6 @@ def _before(tables: Sequence[str]) -> bytes:
     state = f"DELETE FROM scheduler_state WHERE {kept}"  # noqa: S608
     silence = (audit.SILENCE_SESSION, f"SET @{audit.SILENT} = 1")
     return "".join(f"{each};\n" for each in ("SET autocommit = 0", *silence, *emptied, state)).encode()
-
-
-def _any_row(table: str) -> TextClause:
-    return text(f"SELECT 1 FROM `{table}` LIMIT 1")  # noqa: S608 - the database names its tables
 
 
 # -- MySQL and MariaDB --------------------------------------------------------------------------------

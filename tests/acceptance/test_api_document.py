@@ -14,9 +14,10 @@ from tests.acceptance.api_process import NOWHERE, Api, prepared
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[Api]:
-    running = Api(prepared(f"sqlite:///{tmp_path}/s.db", NOWHERE, tmp_path), NOWHERE)
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    folder = tmp_path_factory.mktemp("api-document")
+    running = Api(prepared(f"sqlite:///{folder}/s.db", NOWHERE, folder), NOWHERE)
     yield running
     running.close()
 

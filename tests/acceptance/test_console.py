@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -158,6 +159,51 @@ def test_a_person_sees_an_error_as_a_page_and_htmx_as_a_problem(api: Api, operat
     assert page.status_code == piece.status_code == 404
     assert "<h1>Nothing is here</h1>" in page.text
     assert piece.json()["detail"].startswith("No task has the id 4711")
+
+
+def test_refusals_are_said_in_the_language_of_the_page_and_programs_get_them_as_they_are(
+    api: Api, operator: httpx.Client
+) -> None:
+    with as_operator(api) as client:
+        made(client, "report")
+    chinese = HTMX | {"Accept-Language": "zh-CN"}
+    refusals = [
+        ("/tasks/4711/edit", {}, "没有编号为 4711 的任务"),
+        ("/tasks/new", form(crontab="61 * * * *"), "Cron '61 * * * *'：这些段的值不正确"),
+        ("/tasks/new", form(), "已有名为 'report' 的任务"),
+        ("/tasks/new", form(name="n" * 201), "name：最多 200 个字符"),
+        ("/users", {"name": "x"}, "此操作需要管理员角色"),
+        ("/budgets", {"endpoint": "default", "amount": "0"}, "amount：应大于 0"),
+    ]
+    for path, given, said in refusals:
+        answer = operator.post(path, data=given, headers=chinese)
+        plain = operator.post(path, data=given, headers={"Accept-Language": "zh-CN"})
+
+        assert answer.headers["content-type"] == plain.headers["content-type"] == "application/problem+json"
+        assert said in answer.json()["detail"], answer.text
+        assert plain.json()["detail"].isascii()
+        assert [each["message"] for each in answer.json().get("errors", [])] in (
+            [],
+            answer.json()["detail"].split("；"),
+        )
+    assert "没有编号为 4711 的任务" in operator.get("/tasks/4711", headers={"Accept-Language": "zh-CN"}).text
+    told = operator.post("/tasks/explain", data=form(kind="crontab", crontab=""), headers=chinese).text
+    assert "没有计划：请填写" in told
+
+
+def test_an_overviews_stream_ends_with_its_session(api: Api) -> None:
+    assert api.public.get("/overview/events").status_code == 401
+    with signed_in(api, "viewer") as viewer, viewer.stream("GET", "/overview/events") as stream:
+        lines = stream.iter_lines()
+        assert (stream.status_code, next(lines)) == (200, "event: change")
+        assert next(lines).startswith("data: ")
+        viewer.post("/logout").raise_for_status()
+        begin = time.monotonic()
+
+        rest = list(lines)
+
+        assert "event: refused" in rest
+        assert time.monotonic() - begin < 15  # five seconds, on a machine that has more to do
 
 
 # -- roles and forgery --------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The console in a real browser: a task made, found, paused and given back by keys alone; and who can read it."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -113,27 +114,81 @@ def test_another_tab_s_edit_is_told_before_it_is_overwritten(api: Api, browser: 
     visitor.close()
 
 
-def test_pieces_rest_while_the_tab_is_hidden(api: Api, browser: Browser) -> None:
+HIDE = """() => {
+    Object.defineProperty(document, 'hidden', {configurable: true, get: () => true});
+    document.dispatchEvent(new Event('visibilitychange'));
+}"""
+SHOW = "() => { delete document.hidden; document.dispatchEvent(new Event('visibilitychange')); }"
+NOTE_STREAMS = """window.streams = [];
+window.EventSource = class extends EventSource { constructor(address) { super(address); streams.push(this); } };"""
+
+
+def test_the_overview_is_told_of_changes_rests_while_hidden_and_asks_by_itself_where_it_is_told_nothing(
+    api: Api, browser: Browser
+) -> None:
     visitor = Visitor(browser, api)
+    visitor.page.add_init_script(NOTE_STREAMS)
     page = visitor.log_in(add_user(api, "viewer"))
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.evaluate("document.querySelector('[data-every]').dataset.every = '1'")
+    open_now = "() => streams.filter((each) => each.readyState === EventSource.OPEN).length"
+    page.wait_for_function(f"({open_now})() === 1", timeout=EXPECTED)
+    page.evaluate("document.querySelector('[data-every]').dataset.every = '3600'")
     with page.expect_request("**/overview/live", timeout=EXPECTED):
-        pass  # it is fetched anew by itself
+        api.add_runs({"task_name": "told"})  # the stream says so: the clock would not for an hour
 
-    page.evaluate("""() => {
-        Object.defineProperty(document, 'hidden', {configurable: true, get: () => true});
-        document.dispatchEvent(new Event('visibilitychange'));
-    }""")
+    page.evaluate(HIDE)
     page.wait_for_timeout(300)  # what was under way comes in
     asked.clear()
-    page.wait_for_timeout(2500)  # longer than its one second
+    api.add_runs({"task_name": "untold"})
+    page.wait_for_timeout(2500)
     while_hidden = list(asked)
+    open_while_hidden = page.evaluate(open_now)
     with page.expect_request("**/overview/live", timeout=EXPECTED):
-        page.evaluate("""() => { delete document.hidden; document.dispatchEvent(new Event('visibilitychange')); }""")
+        page.evaluate(SHOW)
+    page.wait_for_function(f"({open_now})() === 1", timeout=EXPECTED)
 
-    assert while_hidden == []
+    assert (while_hidden, open_while_hidden) == ([], 0)
+    assert visitor.complaints == []
+
+    page.route("**/overview/events", lambda route: route.abort())
+    page.reload()
+    page.evaluate("document.querySelector('[data-every]').dataset.every = '1'")
+    for _ in range(2):
+        with page.expect_request("**/overview/live", timeout=EXPECTED):
+            pass  # by the clock
+    visitor.close()
+
+
+def test_single_keys_can_be_switched_off_and_stay_so_in_this_browser(api: Api, browser: Browser) -> None:
+    visitor = Visitor(browser, api)
+    page = visitor.log_in(add_user(api, "viewer"))
+    press, help_ = page.keyboard.press, page.get_by_role("dialog", name="Keys")
+    switch = page.get_by_role("checkbox", name="Single-key shortcuts")
+
+    def use(*keys: str) -> None:
+        for key in keys:
+            press(key)
+
+    press("?")
+    expect(help_).to_be_visible()
+    switch.press("Space")
+    assert serious_issues(page) == []
+    press("Escape")
+    use("?", "g", "t", "/")
+    page.reload()
+    use("?", "g", "t")
+    expect(page).to_have_url(re.compile("/overview$"))
+    expect(help_).to_be_hidden()
+    expect(page.locator(".nav .find kbd")).to_be_hidden()
+
+    page.get_by_role("button", name="Keys").press("Enter")
+    expect(switch).not_to_be_checked()
+    switch.press("Space")
+    press("Escape")
+    use("g", "t")
+    page.wait_for_url("**/tasks")
+    assert visitor.complaints == []
     visitor.close()
 
 

@@ -65,6 +65,13 @@ def test_a_day_at_the_console_by_keys_alone(api: Api, browser: Browser) -> None:
     page.locator("#words-phrase").press_sequentially("every 15 seconds")
     page.locator("#words-readings button").press("Enter")
     config = page.get_by_label("task_extra_config, JSON")
+    config.fill('{"task_type": "agent", "agent_id": "a1", "message": "tell 0.05 tried it"}')
+    page.get_by_role("button", name="Test call").press("Enter")
+    expect(page.locator("#confirm-text")).to_contain_text("may cost money")
+    press("Enter")
+    expect(page.locator("#tried pre")).to_have_text("tried it")
+    assert api.stack.count("SELECT count(*) FROM task_run") == 0
+    issues["tried"] = serious_issues(page)
     config.fill(f'{{"task_type": "agent", "agent_id": "a1", "message": "tell 0.6 {SAID}"}}')
     expect(page.locator("#explained")).to_contain_text("It can be saved")
     issues["new"] = serious_issues(page)

@@ -13,20 +13,24 @@ from tests.acceptance.task_api import as_operator, audit, emptied, made
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
-FOR_ALL = ("/endpoints", "/queues", "/workers", "/budgets", "/audit")
+FOR_ALL = ("/endpoints", "/queues", "/workers", "/budgets", "/channels", "/audit")
 NASTY = "<b>\"'日报</b>"
 
 
 @pytest.fixture(scope="module", params=["mariadb"])
 def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    yield from served(request, tmp_path_factory)
+    yield from served(request, tmp_path_factory, SECRET_KEY="a long random text")
 
 
 @pytest.fixture
 def api(shared: Api) -> Api:
-    for table in ("budget", "agent_limit", "agent_endpoint"):
+    for table in ("budget", "agent_limit", "agent_endpoint", "notify_channel"):
         shared.stack.sql(f"DELETE FROM {table}")
     return emptied(shared)
+
+
+def etag_in(dialog: str) -> str:
+    return unescape(dialog.partition('name="etag" value="')[2].partition('"')[0])
 
 
 # -- who may see and do what ------------------------------------------------------------------------
@@ -57,6 +61,11 @@ def test_every_page_is_there_for_a_viewer_and_offers_him_no_change(api: Api, lan
         ("operator", "/endpoints", {"name": "x", "provider": "dify", "base_url": "http://a.example"}),
         ("operator", "/endpoints/1", {"base_url": "http://a.example"}),
         ("operator", "/endpoints/1/remove", {}),
+        ("operator", "/endpoints/1/agents", {"agent": "x"}),
+        ("viewer", "/channels/1/check", {}),
+        ("operator", "/channels", {"name": "x", "url_env": "X_NOTIFY_URL"}),
+        ("operator", "/channels/1", {"enabled": "false"}),
+        ("operator", "/channels/1/remove", {}),
         ("operator", "/users", {"name": "x", "password": "correct horse battery", "role": "admin"}),
         ("operator", "/users/1", {"role": "admin"}),
         ("operator", "/tokens", {"name": "x", "role": "admin"}),
@@ -75,6 +84,9 @@ def test_what_a_role_may_not_do_the_server_refuses(api: Api, role: str, path: st
     [
         ("operator", "/endpoints/new"),
         ("operator", "/endpoints/1/edit"),
+        ("operator", "/endpoints/1/agents"),
+        ("operator", "/channels/new"),
+        ("operator", "/channels/1/edit"),
         ("operator", "/users/1/password"),
         ("viewer", "/budgets/new"),
         ("viewer", "/budgets/1/edit"),
@@ -128,6 +140,70 @@ def test_an_endpoint_is_made_changed_and_removed_and_its_key_is_never_shown(api:
         assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "base_url")
         assert client.post(f"/endpoints/{row.id}/remove").status_code == 204
         assert "No endpoints yet" in client.get("/endpoints").text
+
+
+def test_limits_of_agents_are_one_table_that_is_put_in_the_place_of_the_old(api: Api) -> None:
+    def table(*rows: tuple[str, str, str, str], etag: str = "") -> dict[str, list[str] | str]:
+        names = ("agent", "max_concurrency", "requests_per_minute", "tokens_per_minute")
+        return {name: [row[at] for row in rows] for at, name in enumerate(names)} | {"etag": etag}
+
+    def stored() -> list[tuple[str, int | None, int | None]]:
+        rows = api.stack.sql("SELECT agent, max_concurrency, requests_per_minute FROM agent_limit ORDER BY agent")
+        return [tuple(row) for row in rows]
+
+    with signed_in(api, "admin") as client:
+        form = {"name": "work", "provider": "dify", "base_url": "https://a.example/v1"}
+        assert client.post("/endpoints", data=form).status_code == 204
+        (row,) = api.stack.sql("SELECT id FROM agent_endpoint")
+        path = f"/endpoints/{row.id}/agents"
+        etag = etag_in(client.get(path).text)
+
+        saved = client.post(path, data=table((NASTY, "2", "", ""), ("*", "", "60", ""), ("", "", "", ""), etag=etag))
+        assert (saved.status_code, stored()) == (204, [("*", None, 60), (NASTY, 2, None)])
+        assert client.post(path, data=table(("*", "1", "", ""), etag=etag)).status_code == 412
+        dialog, page = client.get(path).text, client.get("/endpoints").text
+        for html in (dialog, page):
+            assert "&lt;b&gt;" in html
+            assert NASTY not in html
+
+        for rows, said in (
+            ([("a", "many", "", "")], "a, max_concurrency: "),
+            ([("", "1", "", "")], "names no agent"),
+            ([("a", "1", "", ""), ("a", "2", "", "")], "twice"),
+        ):
+            wrong = client.post(path, data=table(*rows))
+            assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "agents")
+            assert said in wrong.json()["errors"][0]["message"]
+        assert client.post(path, data={"agent": ["a", "b"], "max_concurrency": ["1"]}).status_code == 422
+        assert client.post(path, data=table(("*", "", "30", ""), (NASTY, "", "", ""))).status_code == 204
+        assert stored() == [("*", None, 30)]
+    verbs = [each["action"] for each in audit(api, kind="agent_limit")]
+    assert sorted(verbs[:2]) == ["agent_limit.delete", "agent_limit.update"]
+
+
+def test_a_channel_is_made_switched_off_and_removed_and_its_address_is_never_shown(api: Api) -> None:
+    secret = "hook-planted-5d2c"
+    with signed_in(api, "admin") as client:
+        form = {"name": "ops", "url": f"json://127.0.0.1:1/{secret}", "url_env": "", "enabled": "true"}
+        assert client.post("/channels", data=form).status_code == 204
+        (row,) = api.stack.sql("SELECT id FROM notify_channel")
+        path = f"/channels/{row.id}"
+        dialog = client.get(f"{path}/edit").text
+        etag = etag_in(dialog)
+        both = client.post(path, data={"url": "json://b.example", "url_env": "OPS_NOTIFY_URL", "etag": etag})
+        assert (both.status_code, both.json()["errors"][0]["field"]) == (422, "url_env")
+
+        assert client.post(path, data={"url": "", "enabled": "false", "etag": etag}).status_code == 204
+        assert client.post(path, data={"enabled": "true", "etag": etag}).status_code == 412
+        page = client.get("/channels").text
+        tried = client.post(f"{path}/check").text
+        assert ("json" in words_of(page), "off" in words_of(page), "was not sent" in words_of(tried)) == (True,) * 3
+        assert client.post(path, data={"url_env": "OPS_NOTIFY_URL"}).status_code == 204
+        assert api.stack.sql("SELECT url, url_env FROM notify_channel") == [(None, "OPS_NOTIFY_URL")]
+        told = dialog + page + tried + client.get("/channels").text + client.get("/audit").text + api.stack.tails()
+        assert secret not in told
+        assert client.post(f"{path}/remove").status_code == 204
+        assert "No channels yet" in client.get("/channels").text
 
 
 def test_a_budget_is_entered_shown_and_removed(api: Api) -> None:
@@ -275,5 +351,34 @@ def test_in_a_browser_words_become_a_task_and_the_pages_have_no_serious_fault(ap
         for path in (*FOR_ALL, "/users"):
             page.goto(path)
             assert serious_issues(page) == [], path
+
+        page.goto("/endpoints")
+        page.keyboard.press("n")
+        page.get_by_label("Name", exact=True).fill("browser")
+        page.get_by_label("Address", exact=True).fill("https://a.example/v1")
+        page.keyboard.press("Enter")
+        page.get_by_role("button", name="Agents").click()
+        page.get_by_label("Agent, model or workflow").fill("writer")
+        page.get_by_label("Calls at once").fill("2")
+        page.get_by_role("button", name="Add an agent").press("Enter")
+        page.keyboard.type("gone")
+        page.get_by_role("button", name="Remove this agent's limits").last.click()
+        assert serious_issues(page) == []
+        page.get_by_role("button", name="Save").click()
+        page.get_by_text("writer · 2 at once").wait_for()
+        assert [tuple(row) for row in api.stack.sql("SELECT agent, max_concurrency FROM agent_limit")] == [
+            ("writer", 2)
+        ]
+        page.goto("/channels")
+        page.keyboard.press("n")
+        page.get_by_label("Name", exact=True).fill("a b")
+        page.get_by_label("Or the variable that holds it").fill("OPS_NOTIFY_URL")
+        complaints = list(visitor.complaints)
+        page.keyboard.press("Enter")
+        page.get_by_text("is no name of a channel").wait_for()
+        del visitor.complaints[len(complaints) :]  # a refusal is one to Chromium
+        page.get_by_label("Name", exact=True).fill("ops")
+        page.keyboard.press("Enter")
+        page.get_by_role("cell", name="ops OPS_NOTIFY_URL").wait_for()
         assert visitor.complaints == []
         visitor.close()

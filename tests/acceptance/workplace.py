@@ -17,6 +17,8 @@ from typing import Final
 
 from packaging.requirements import Requirement
 
+from tests.scratch import scratch_folder
+
 PROJECT: Final = Path(__file__).resolve().parents[2]
 LEFT_OUT: Final = shutil.ignore_patterns(
     ".git", ".venv", ".env", "data", "*.log", "*.sock", "*.pid", "__pycache__", ".*_cache", ".hypothesis"
@@ -110,7 +112,7 @@ class Workplace:
 @contextmanager
 def workplace(settings: Mapping[str, str], name: str = "智能体 scheduler (a copy)") -> Iterator[Workplace]:
     """Copy the project, owned by the ordinary user. The path is kept short: Unix sockets allow 107 bytes."""
-    home = Path(tempfile.mkdtemp(prefix="w-", dir="/tmp"))
+    home = Path(tempfile.mkdtemp(prefix="w-", dir=scratch_folder()))
     folder = home / name
     shutil.copytree(PROJECT, folder, ignore=LEFT_OUT)
     make_venv(folder / ".venv")

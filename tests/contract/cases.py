@@ -21,7 +21,7 @@ from tests.contract.fake_dialects import INTERRUPT
 RUN_ID = "0193e5a2-7b1c-7def-8a01-23456789abcd"
 KEY = "sk-live-4f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c"
 MAX_BYTES = 64 * 1024
-IN_TIME = 5.0  # a limit that only a hanging test meets
+IN_TIME = 15.0  # a limit that only a hanging test meets
 SHORT = 0.3
 
 

@@ -149,9 +149,12 @@ class FakeAgent:
         if self.fault == "reset":
             return writer.transport.abort()
         head = {"Content-Type": answer.content_type, "Transfer-Encoding": "chunked", "X-Request-Id": REQUEST_ID}
+        if answer.status == 204:  # has no body, and no word of one (RFC 9112, section 6.1)
+            return _head(writer, 204, {"X-Request-Id": REQUEST_ID, **answer.headers})
         _head(writer, answer.status, {**head, "Content-Encoding": answer.content_encoding, **answer.headers})
         for frame in await self._spoiled(answer, reader, writer):
-            _chunk(writer, frame)
+            if frame:  # an empty chunk is the end
+                _chunk(writer, frame)
         if self.fault == "hang_after":
             await _until_gone(reader)
         if self.fault == "cut":

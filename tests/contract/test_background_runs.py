@@ -129,7 +129,7 @@ def test_whatever_happens_after_the_start_the_deadline_holds_and_the_run_is_stop
         async with after_the_start(fault) as fake:
             began = time.monotonic()
             error = await raised(attempt(case, fake.url, timeout=ENOUGH, handles=handles))
-            assert ENOUGH <= time.monotonic() - began < ENOUGH + 1.5, fault
+            assert ENOUGH <= time.monotonic() - began < ENOUGH + 5, fault
             assert (error.kind, len(fake.cancelled)) == (ErrorKind.TIMEOUT, 1), fault
             assert "was told to stop" in error.message
         assert [handle.resumable for handle in handles] == [True], fault

@@ -17,6 +17,7 @@ from providers.base import CallContext
 from providers.call import call
 from providers.content import EXCERPT_CHARS, decode_json, excerpt, json_text, plain_text, redacted
 from providers.failures import EXCEPTION_KINDS, classify, from_exception, kind_of, remark, remote_error, retry_after
+from providers.http import Client
 from tests.contract.cases import KEY, Case, endpoint_of, every_case
 from tests.contract.fake_dialects import sse
 
@@ -223,7 +224,7 @@ def test_no_answer_however_odd_is_a_defect_of_ours(case: Case) -> None:
     async def scene() -> None:
         for answer in odd_answers(case):
             transport = httpx.MockTransport(lambda _, answer=answer: answer)
-            async with httpx.AsyncClient(transport=transport) as client:
+            async with Client(endpoint, transport) as client:
                 context = CallContext(client, endpoint, 10_000, allowed_hosts=("127.0.0.1",))
                 assert await verdict(case, context) is not ErrorKind.INTERNAL, answer.content
 

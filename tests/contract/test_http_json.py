@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 
 from core.outcome import AgentError, AgentResult, ErrorKind
@@ -96,7 +97,8 @@ def test_the_key_of_an_endpoint_goes_to_no_other_origin() -> None:
             async with client_for(endpoint) as client:
                 context = CallContext(client, endpoint, 1000, allowed_hosts=("127.0.0.1",))
                 error = await raised(call(registry.get("http_json"), context, HTTP.request(fake.url)))
-                await client.get(fake.url + "/echo")
+                async with client.stream("GET", httpx.URL(fake.url + "/echo"), timeout=httpx.Timeout(5)):
+                    pass
             assert error.kind is ErrorKind.CONFIG
             assert "is not sent to" in error.message
             assert [request.headers.get("authorization") for request in fake.requests] == [None]

@@ -12,6 +12,7 @@ from core.outcome import AgentError, ErrorKind, RemoteHandle
 from providers import registry
 from providers.base import CallContext
 from providers.call import call
+from providers.http import Client
 from tests.contract.cases import CASES, Case, endpoint_of
 from tests.contract.fake_dialects import Answer, answers
 from tests.contract.test_coze import ASYNC, CHAT_HANDLE, POLLING, RUN_HANDLE
@@ -61,7 +62,7 @@ async def ending(case: Case, handle: RemoteHandle | None, spoils: dict[str, byte
         return httpx.Response(answer.status, content=content, headers={"content-type": answer.content_type})
 
     endpoint = endpoint_of(case, URL)
-    async with httpx.AsyncClient(transport=httpx.MockTransport(respond)) as client:
+    async with Client(endpoint, httpx.MockTransport(respond)) as client:
         context = CallContext(client, endpoint, 100_000)
         try:
             return (await call(registry.get(case.provider), context, case.request(URL), handle)).status

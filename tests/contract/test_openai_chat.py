@@ -115,7 +115,7 @@ def test_a_server_that_never_hangs_up_does_not_spoil_a_finished_answer(monkeypat
         async with FakeAgent("hang_after", scripted=answer) as fake:
             began = time.monotonic()
             result = await attempt(STREAMING, fake.url)
-            assert (result.text, time.monotonic() - began < 1) == (ANSWER, True)
+            assert (result.text, time.monotonic() - began < 5) == (ANSWER, True)
 
     asyncio.run(scene())
 

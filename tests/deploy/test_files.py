@@ -67,7 +67,7 @@ def test_the_services_of_compose_have_their_names_a_check_and_time_to_stop() -> 
     assert {"celery-worker", "celery-beat", "celery-flower", "api", "mysql", "redis"} <= services.keys()
     lasting = {name: service for name, service in services.items() if "restart" in service}
     assert [name for name, service in lasting.items() if "healthcheck" not in service] == []
-    for name in ("celery-worker", "celery-worker-urgent"):
+    for name in ("celery-worker", "celery-worker-urgent", "celery-worker-packs"):
         assert seconds(services[name]["stop_grace_period"]) >= DRAIN + 10
 
 
@@ -88,6 +88,7 @@ def test_the_compose_settings_are_settings() -> None:
     named += [name for service in compose()["services"].values() for name in service.get("environment", {})]
     known = {name.upper() for name in Settings.model_fields}
     of_compose = {"TAG", "PUBLISH", "PUBLISH_API_PORT", "PUBLISH_FLOWER_PORT", "MYSQL_HOST", "MARIADB_ROOT_PASSWORD"}
+    of_compose |= {"PACKS", "COMPOSE_PROFILES"}
 
     assert {name.removesuffix("_FILE") for name in named} - known == of_compose
 
@@ -97,6 +98,28 @@ def test_a_linter_finds_nothing_in_the_dockerfile() -> None:
     done = subprocess.run([hadolint, COMPOSE / "Dockerfile"], capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("packs", "files"),
+    [
+        ("", []),
+        ("trading", ["trading"]),
+        ("trading,trading-sources,assistant", ["trading", "trading-sources", "assistant"]),
+    ],
+)
+def test_the_image_gets_the_packages_of_the_packs_that_are_named(packs: str, files: list[str]) -> None:
+    text = (COMPOSE / "Dockerfile").read_text().replace("\\\n", "")
+    (line,) = re.findall(r"^RUN (python -m venv .*)$", text, re.MULTILINE)
+    shell = line.replace("python -m venv /opt/venv", "true").replace("/opt/venv/bin/pip", "echo")
+
+    said = subprocess.run(["sh", "-c", shell], env={"PACKS": packs}, capture_output=True, text=True, check=True).stdout
+
+    wanted = ["requirements.txt", *(f"requirements-{name}.txt" for name in files)]
+    assert re.findall(r"-r /tmp/(\S+)", said) == wanted
+    (copied,) = re.findall(r"^COPY (requirements.*) /tmp/$", text, re.MULTILINE)
+    assert set(wanted) <= set(copied.split()) <= {line[1:] for line in lines_of_dockerignore()}
+    assert [name for name in copied.split() if not (BASE_DIR / name).is_file()] == []
 
 
 def test_the_image_holds_every_module_and_no_data() -> None:
@@ -120,7 +143,7 @@ def of_kubernetes() -> list[dict[str, Any]]:
 def test_the_manifests_fit_the_schemas_of_kubernetes(version: str) -> None:
     checked = [kubernetes_validate.validate(each, version, strict=True) for each in of_kubernetes()]
 
-    assert len(checked) == 13
+    assert len(checked) == 15
 
 
 def test_the_schema_check_would_notice_a_misspelt_field() -> None:
@@ -141,11 +164,11 @@ def test_the_scaler_fits_the_model_of_kedas_own_definitions(model: Any) -> None:
     assert read.model_dump(by_alias=True, exclude_unset=True, mode="json") == document
 
 
-def test_the_kustomization_names_every_file_but_the_scalers() -> None:
+def test_the_kustomization_names_every_file_but_what_is_optional() -> None:
     (kustomization,) = of_kind("Kustomization")
     files = {file.name for file in KUBERNETES.glob("*.yaml")}
 
-    assert set(kustomization["resources"]) == files - {"kustomization.yaml", "keda.yaml"}
+    assert set(kustomization["resources"]) == files - {"kustomization.yaml", "keda.yaml", "worker-packs.yaml"}
 
 
 def test_deployments_run_locked_and_are_kept_up_by_a_budget() -> None:

@@ -1,4 +1,4 @@
-"""The pages of docs/operate: both languages say the same, every link leads somewhere, and every figure has its line."""
+"""The pages of docs/operate and of the packs: both languages say the same, links lead somewhere, figures have lines."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ from config import BASE_DIR
 FOLDER: Final = BASE_DIR / "docs" / "operate"
 CHINESE: Final = ".zh-CN.md"
 READMES: Final = [BASE_DIR / "README.md", BASE_DIR / f"README{CHINESE}"]
-PAGES: Final = [*READMES, *sorted(FOLDER.glob("*.md"))]
+PAGES: Final = [*READMES, *sorted((BASE_DIR / "docs").glob("PACKS*.md")), *sorted(FOLDER.glob("*.md"))]
 ENGLISH: Final = [page for page in PAGES if not page.name.endswith(CHINESE)]
 ASKED_FOR: Final = {"install", "secure", "backup", "upgrade", "legacy", "machines", "capacity", "incidents"}
 README_LINES: Final = 350

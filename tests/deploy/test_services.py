@@ -20,6 +20,7 @@ from config import BASE_DIR
 from store.database import connect
 from tests.deploy.containers import Engine, can_name_hosts, copy_image_files
 from tests.deploy.manifests import COMPOSE, compose, of_kind
+from tests.scratch import scratch_folder
 from tests.services import HOST, MariaDBServer, free_port
 from tests.stack import Stack, agent
 
@@ -29,6 +30,7 @@ SERVICES: Final[dict[str, dict[str, Any]]] = compose()["services"]
 ONE_SHOTS: Final = ("mysql-accounts", "migrate", "mysql-rights")
 PROGRAMS: Final = tuple(name for name, service in SERVICES.items() if service.get("init"))
 AGENTS: Final = "http://agents.example.com/api"  # as in the manifests
+PACKS: Final = "trading"
 PATIENCE: Final = 120.0
 
 
@@ -43,8 +45,9 @@ class Site:
 
     def environment(self, service: str) -> dict[str, str]:
         found = dict(re.findall(r"^([A-Z_]+)=(.*)$", (COMPOSE / ".env.example").read_text(), re.MULTILINE))
-        found |= {"AGENT_API_BASE_URL": AGENTS}
+        found |= {"AGENT_API_BASE_URL": AGENTS, "TASK_PACKS": PACKS}
         declared: dict[str, str] = SERVICES[service].get("environment", {})
+        declared = {name: value.replace("${TASK_PACKS:-}", PACKS) for name, value in declared.items()}
         return found | declared if "env_file" in SERVICES[service] else declared
 
     def health(self, service: str, host: str) -> "subprocess.CompletedProcess[str]":
@@ -74,7 +77,7 @@ def folder() -> Iterator[Path]:
     """A folder that an ordinary user may look into, as those of pytest are not."""
     if not can_name_hosts():
         pytest.skip("unshare --uts is not permitted here: health checks need host names of their own")
-    made = Path(tempfile.mkdtemp(prefix="d-", dir="/tmp"))
+    made = Path(tempfile.mkdtemp(prefix="d-", dir=scratch_folder()))
     made.chmod(0o755)
     yield made
     shutil.rmtree(made, ignore_errors=True)
@@ -157,9 +160,18 @@ def test_two_beats_and_two_workers_carry_rows_out_and_every_health_check_is_well
 
     assert stack.count("SELECT count(DISTINCT SUBSTRING_INDEX(id, ':', 1)) FROM beat_heartbeat") == 2
     hosts = {row[0].rpartition("#")[0].rpartition("@")[2] for row in stack.sql("SELECT id FROM worker_lease")}
-    assert hosts == {"celery-worker-1", "celery-worker-2", "celery-worker-urgent-1"}
+    assert hosts == {"celery-worker-1", "celery-worker-2", "celery-worker-urgent-1", "celery-worker-packs-1"}
     metrics = urlopen(f"http://{HOST}:{up.ports['api']}/metrics", timeout=10).read().decode()
-    assert "scheduler_workers 3.0" in metrics
+    assert "scheduler_workers 4.0" in metrics
+
+
+def test_the_packs_have_their_tables_and_a_worker_of_processes_that_runs_their_tasks(up: Site) -> None:
+    task = '{"task_type": "celery", "task": "packs.trading.maintenance_tasks.refresh_cache", "queue": "maintenance"}'
+    up.stack.insert("refresh-cache", task, run_now=1, crontab="0 0 1 1 *")
+
+    up.stack.wait_for(lambda: up.stack.states("refresh-cache")["SUCCESS"] == 1, "the run", 60)
+    (run,) = up.stack.sql("SELECT worker FROM task_run WHERE task_name = 'refresh-cache'")
+    assert "@celery-worker-packs-1#" in run.worker
 
 
 def test_a_dead_beat_and_a_dead_worker_are_told_by_their_own_checks_alone(up: Site) -> None:
@@ -192,7 +204,7 @@ def containers() -> list[tuple[str, dict[str, Any]]]:
 
 
 def test_the_containers_of_kubernetes_join_the_same_ledger_and_pass_their_probes(up: Site) -> None:
-    settings = of_kind("ConfigMap")[0]["data"]
+    settings = of_kind("ConfigMap")[0]["data"] | {"TASK_PACKS": PACKS}
     stop_programs(up)
     (job,) = of_kind("Job")
     migrate = job["spec"]["template"]["spec"]["containers"][0]
@@ -210,7 +222,7 @@ def test_the_containers_of_kubernetes_join_the_same_ledger_and_pass_their_probes
                 assert time.monotonic() < give_up_at, f"{name} {probe}: {fault}\n{up.engine.tails()}"
                 time.sleep(0.3)
     up.stack.sql("UPDATE periodic_task SET run_now = 1 WHERE name = 'r1'")
-    up.stack.wait_for(lambda: up.stack.states()["SUCCESS"] == 102, "the run")
+    up.stack.wait_for(lambda: up.stack.states("r1")["SUCCESS"] == 6, "the run")
 
 
 def probed(site: Site, host: str, probe: Mapping[str, Any], settings: Mapping[str, str]) -> str | None:

@@ -7,12 +7,16 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from config import BASE_DIR
-from store import migrate
+from store import leases, migrate, notices
+from store.database import transaction
+from tests.acceptance.api_process import NOWHERE
 from tests.faults.test_upgrades import active, assert_every_moment_has_one_run, end, finished, insert_rows
-from tests.server_process import dies_with_its_parent
+from tests.project_copy import copy_project
+from tests.server_process import dies_with_its_parent, free_port
 from tests.services import MariaDBServer
 from tests.stack import Stack, agent
 
@@ -96,3 +100,34 @@ def test_an_upgrade_under_load_loses_and_doubles_nothing(stack: Stack, older: Pa
     stack.wait_for(lambda: not active(stack) and finished(stack, ROWS), "the last runs", 120)
     assert_every_moment_has_one_run(stack, ROWS)
     assert stack.states() == {"SUCCESS": ROWS * MOMENTS}
+
+
+@pytest.mark.timeout(60)
+def test_an_api_goes_on_while_a_later_versions_files_take_the_place_of_its_own(tmp_path: Path) -> None:
+    """A later migration imports what this version's running code does not have."""
+    folder = copy_project(tmp_path / "project", "store", "migrations")
+    stack = Stack(f"sqlite:///{tmp_path}/s.db", NOWHERE, tmp_path)
+    migrate.upgrade(stack.engine)
+    port = free_port()
+    stack.environment |= {"API_PORT": str(port), "PYTHONPATH": str(folder)}
+    with stack:
+        start_older(stack, folder, "api", "-m", "api")
+        stack.wait_for(lambda: standing(port, "schema") == "ok", "the API", 40)
+
+        (folder / "migrations" / "versions" / "9999_later.py").write_text("from column_types import Later\n")
+        stack.sql("UPDATE alembic_version SET version_num = '9999'")
+        assert standing(port, "schema") == "degraded"
+
+        with transaction(stack.engine) as tx:
+            leases.write_state(tx, notices.HELD, '{"rows": 1, "in_later_words": true}')
+        assert standing(port, "locks") == "unknown"
+
+
+def standing(port: int, name: str) -> str | None:
+    """Say how a check of `/health/ready` stands; None while nobody listens."""
+    try:
+        answer = httpx.get(f"http://127.0.0.1:{port}/health/ready", timeout=10)
+    except httpx.TransportError:
+        return None
+    assert answer.status_code == 503, answer.text  # for want of a broker
+    return str(next(check for check in answer.json()["checks"] if check["name"] == name)["state"])

@@ -303,7 +303,7 @@ def _config(row: Row, message: str) -> str:
     return agent(message, timeout=5, max_retries=row.max_retries, retry_backoff=0.2, retry_backoff_max=1)
 
 
-def soon(seconds: float = 3.0) -> datetime:
+def soon(seconds: float = 5.0) -> datetime:
     """A whole second that lies at least `seconds` ahead; naive UTC, as the database keeps it."""
     moment = datetime.now(UTC).replace(tzinfo=None) + timedelta(seconds=seconds + 1)
     return moment.replace(microsecond=0)

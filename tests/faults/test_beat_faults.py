@@ -114,7 +114,7 @@ def ticking(beat: DatabaseScheduler) -> Iterator[None]:
         thread.join()
 
 
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = 20.0) -> None:
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = 40.0) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, f"waited {seconds:g} s for {what}"
@@ -364,7 +364,7 @@ def test_a_beat_frozen_before_its_commit_frees_its_rows_and_its_late_commit_is_r
         assert Counter(run.periodic_task_id for run in ledger.runs()) == dict.fromkeys(tasks, 1)
         assert {row.run_count for row in ledger.sql("SELECT run_count FROM periodic_task")} == {1}
         figures.info(f"\nrows of a frozen beat were fired by another {freed_after:.1f} s after it froze")
-        assert freed_after < 8
+        assert freed_after < 15  # on a busy machine; a beat that waits for the frozen one never does
 
 
 def beat_of(running: Stack, number: int) -> "subprocess.Popen[bytes]":
@@ -718,7 +718,7 @@ def test_what_the_broker_lost_is_sent_again(
     lose(broker)
     ledger.sql(f"UPDATE task_run SET queued_at = queued_at - INTERVAL {LOST_AFTER.seconds + 1} SECOND")
 
-    wait_for(lambda: sent_again(beat) == 10, "the broker", 5)
+    wait_for(lambda: sent_again(beat) == 10, "the broker", 20)
 
     with broker.client() as client:
         assert sum(client.llen(key) for key in client.keys("priority*")) == 10
@@ -742,11 +742,11 @@ def test_a_half_open_broker_holds_up_neither_a_fire_nor_the_end(ledger: Ledger, 
             wait_for(lambda: ledger.states(first) == {"QUEUED": 1}, "a run on the broker")
             port.set(Mode.BLACK_HOLE)
             task = ledger.insert("during", run_now=1)
-            wait_for(lambda: ledger.runs(task), "the fire", 5)
+            wait_for(lambda: ledger.runs(task), "the fire", 10)
             time.sleep(1)  # the publisher waits for an answer that never comes
         began = time.monotonic()
         beat.close()
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < 10
         assert ledger.states(task) == {"PENDING": 1}
 
 

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from scheduler import DatabaseScheduler
-from tests.conftest import DATABASES, fresh_database
+from tests.conftest import DATABASES, KeptDatabase
 from tests.integration.engine import NOWHERE, Ledger, beat_on, migrated
 
 NewBeat: TypeAlias = Callable[..., DatabaseScheduler]
@@ -17,11 +17,9 @@ on_servers = pytest.mark.parametrize("migrated_url", [name for name in DATABASES
 
 
 @pytest.fixture(scope="session", params=DATABASES)
-def migrated_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def migrated_url(request: pytest.FixtureRequest, kept_database: KeptDatabase) -> str:
     """A database at the newest schema, on each kind of server in turn."""
-    for url in fresh_database(request, tmp_path_factory.mktemp("ledger")):
-        migrated(url).close()
-        yield url
+    return kept_database("ledger", request.param, lambda url: migrated(url).close())
 
 
 @pytest.fixture

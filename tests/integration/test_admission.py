@@ -13,7 +13,6 @@ from sqlalchemy import Connection, event
 from sqlalchemy.exc import OperationalError
 
 import attempts
-from agent_tasks import _becomes_ours
 from core.lifecycle import State
 from core.outcome import AgentError, AgentResult, ErrorKind, RemoteHandle, Usage
 from core.task_config import readable_config
@@ -25,6 +24,7 @@ from tests.integration.engine import NOWHERE, Ledger, agent, settings_for
 from tests.integration.lanes import consumed
 from tests.services import ValkeyServer
 from worker.admission import Admission
+from worker.claims import becomes_ours
 from worker.hold_gate import HoldGate
 from worker.limits import Woken
 
@@ -48,7 +48,7 @@ class Door:
             if row.state not in runs.TO_STARTED or row.ready_at is None or row.ready_at > row.now:
                 return False
             worker: Any = SimpleNamespace(admission=self.admission, holds=self.holds)
-            return _becomes_ours(worker, self.app, connection, row, owner)
+            return becomes_ours(worker, self.app, connection, row, owner)
 
     def end(self, run_id: str, outcome: AgentResult | AgentError | None = None) -> State | None:
         """End a started run as a worker does."""
@@ -226,7 +226,7 @@ def test_a_held_run_that_another_worker_carries_keeps_its_slot(ledger: Ledger, n
         hold(ledger)
         worker: Any = SimpleNamespace(admission=door.admission, holds=door.holds)
 
-        assert not _becomes_ours(worker, door.app, connection, late, OWNER)
+        assert not becomes_ours(worker, door.app, connection, late, OWNER)
 
     ledger.sql("DELETE FROM hold")
     door.look_again()

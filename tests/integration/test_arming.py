@@ -12,7 +12,7 @@ from sqlalchemy import make_url
 
 from beat.rearm import rearm_after_changes
 from core.lifecycle import State
-from scheduler import ARM_BATCH, DatabaseScheduler
+from scheduler import ARM_BATCH, BROKEN_RETRY, DatabaseScheduler
 from store import schedules
 from store.database import autocommit, transaction
 from tests.integration.conftest import NewBeat, on_servers
@@ -470,3 +470,40 @@ def test_a_long_error_is_stored_cut_and_not_lost(ledger: Ledger) -> None:
     stored = ledger.task(task).config_error
     assert len(stored) >= 1000
     assert error.startswith(stored)
+
+
+def test_sound_and_broken_rows_of_one_batch_are_each_written_whole(ledger: Ledger, beat: DatabaseScheduler) -> None:
+    sound, hinted = ledger.insert("sound", crontab=YEARLY), ledger.insert("hinted", crontab="*/7 * * * *")
+    broken, mended = ledger.insert("broken", crontab="x"), ledger.insert("mended", crontab="x")
+    assert beat.arm() == 4
+    ledger.edit(mended, crontab=YEARLY)
+    ledger.edit(hinted, crontab=YEARLY)
+    ledger.edit(broken, crontab="y")
+    ledger.edit(sound, crontab="*/7 * * * *")
+
+    assert beat.arm() == 4
+
+    written = {task: ledger.task(task) for task in (sound, hinted, broken, mended)}
+    is_set = {
+        task: (row.next_run_at is not None, bool(row.config_error), bool(row.hint), row.rearm_at is not None)
+        for task, row in written.items()
+    }
+    assert is_set == {
+        sound: (True, False, True, False),
+        hinted: (True, False, False, False),
+        broken: (False, True, False, True),
+        mended: (True, False, False, False),
+    }
+
+
+def test_due_rows_do_not_wait_for_an_import_to_be_armed(ledger: Ledger, beat: DatabaseScheduler) -> None:
+    due = ledger.insert("due", crontab=EVERY_MINUTE)
+    beat.arm()
+    ledger.owe(due)
+    imported = ledger.insert("imported", crontab="x")
+
+    beat.run_due()
+
+    (run,) = ledger.runs(due)
+    armed_at = ledger.task(imported).rearm_at - BROKEN_RETRY
+    assert run.ready_at < armed_at

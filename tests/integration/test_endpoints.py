@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from decimal import Decimal
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
@@ -176,7 +177,7 @@ def test_a_damaged_credential_is_an_error_of_its_endpoint(ledger: Ledger, comman
 def test_without_a_secret_key_nothing_is_entered(
     ledger: Ledger, command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(config, "ENV_FILE", "none")
+    monkeypatch.setattr(config, "ENV_FILE", Path("none"))
     arguments = ("add", "main", "--provider", "dify", "--base-url", URL, "--key-stdin")
 
     assert command(*arguments, stdin=KEY, SECRET_KEY="") == 2

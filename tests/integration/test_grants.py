@@ -276,6 +276,48 @@ def test_a_right_to_the_whole_database_from_an_older_file_is_taken_back(site: Si
         cursor.execute("SELECT COUNT(*) FROM task_run_local")
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM audit_log",
+        "UPDATE audit_log SET actor = 'nobody'",
+        "REPLACE INTO audit_log (id) VALUES (1)",
+        "UPDATE alembic_version SET version_num = '0000'",
+    ],
+)
+def test_run_cannot_remove_what_was_done(site: Site, statement: str) -> None:
+    assert_denied(site, "run", statement)
+
+
+def test_a_right_of_run_to_the_whole_database_from_an_older_file_is_taken_back(site: Site) -> None:
+    with site.server.cursor() as cursor:
+        cursor.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON agent_scheduler.* TO 'agent_run'@'%'")
+
+    assert apply(site.server, with_passwords()).returncode == 0
+
+    assert_denied(site, "run", "DELETE FROM audit_log")
+    with closing(site.connect("run")) as run, run.cursor() as cursor:
+        for table in {*Base.metadata.tables} - {"audit_log"}:
+            cursor.execute(f"DELETE FROM {table} WHERE 1 = 0")
+            cursor.execute(f"INSERT INTO {table} SELECT * FROM {table} WHERE 1 = 0")
+
+
+def test_old_entries_of_the_audit_are_purged_as_run_where_the_file_says_so(site: Site, kitchen: Kitchen) -> None:
+    kitchen.ledger.sql("UPDATE periodic_task SET description = 'an entry of the audit'")
+    later = kitchen.ledger.now() + timedelta(days=1)
+    with pytest.raises(OperationalError, match="DELETE command denied"):
+        housekeeping.purge_audit(kitchen.ledger.engine, later)
+
+    line = "GRANT DELETE ON agent_scheduler.audit_log TO 'agent_run'@'%';"
+    assert apply(site.server, with_passwords().replace(f"-- {line}", line)).returncode == 0
+    try:
+        assert housekeeping.purge_audit(kitchen.ledger.engine, later) > 0
+        assert kitchen.ledger.value("SELECT MIN(action) FROM audit_log") == "audit.purge"
+    finally:
+        with site.server.cursor() as cursor:
+            cursor.execute("REVOKE DELETE ON agent_scheduler.audit_log FROM 'agent_run'@'%'")
+
+
 def test_an_operator_enters_positions_and_contacts_and_writes_nothing_else_of_packs(site: Site) -> None:
     mine, systems = ("trading_position", "assistant_contact"), ("assistant_inbox", "assistant_message")
     with site.server.cursor() as cursor:

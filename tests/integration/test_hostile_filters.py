@@ -37,7 +37,7 @@ ASKED: dict[str, Callable[[Connection, str], Any]] = {
     "task": lambda c, text: run_search.search(c, Wanted(task_name=text), None, 50).rows,
     "queue": lambda c, text: run_search.search(c, Wanted(queue=text), None, 50).rows,
     "error_kind": lambda c, text: run_search.search(c, Wanted(error_kind=text), None, 50).rows,
-    "subject": lambda c, text: audit.page(c, before=None, limit=50, kind="task", subject=text),
+    "subject": lambda c, text: audit.page(c, before=None, limit=50, kind="task", subject=text).rows,
     "a name": lambda c, text: [row for row in [tasks.by_name(c, text)] if row],
     "a run": lambda c, text: [row for row in [chains.upstream_of(c, text)] if row],
 }

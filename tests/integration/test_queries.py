@@ -20,6 +20,8 @@ from store import (
     lookout,
     notifications,
     overview,
+    pulse,
+    run_batches,
     runs,
     schedules,
     tasks,
@@ -185,6 +187,17 @@ HOT: dict[str, tuple[Callable[[Crowd, Connection], object], int]] = {
     "runs.claim": (lambda c, tx: runs.claim(tx, c.run_ids["QUEUED"][0], 0, "w", c.now), 5),
     "runs.finish": (lambda c, tx: runs.finish(tx, c.run_ids["STARTED"][0], "w0", 1, ENDING), 5),
     "runs.retry_later": (lambda c, tx: runs.retry_later(tx, c.run_ids["STARTED"][0], "w0", 1, ENDING, c.now), 5),
+    "run_batches.lock_ready": (lambda c, tx: run_batches.lock_ready(tx, c.run_ids["QUEUED"]), 5 * BUSY),
+    "run_batches.claim_locked": (
+        lambda c, tx: run_batches.claim_locked(tx, c.run_ids["QUEUED"], 0, "w", c.now),
+        5 * BUSY,
+    ),
+    "run_batches.lock_started": (lambda c, tx: run_batches.lock_started(tx, c.run_ids["STARTED"]), 5 * BUSY),
+    "run_batches.finish_locked": (
+        lambda c, tx: run_batches.finish_locked(tx, dict.fromkeys(c.run_ids["STARTED"], ENDING)),
+        5 * BUSY,
+    ),
+    "run_batches.record_successes": (lambda c, tx: run_batches.record_successes(tx, c.due), 10 * BUSY),
     "runs.save_handle": (lambda c, tx: runs.save_handle(tx, c.run_ids["STARTED"][0], "w0", 1, "h"), 5),
     "runs.started_by": (lambda c, tx: runs.started_by(tx, "w0"), 5 * BUSY),
     "last_runs.last_conversation": (lambda c, tx: last_runs.last_conversation(tx, c.due[0]), 250),
@@ -211,6 +224,7 @@ HOT: dict[str, tuple[Callable[[Crowd, Connection], object], int]] = {
     "tasks.page by a part of names": (lambda c, tx: tasks.page(tx, Selection(name_contains="x"), 0, 51), 21_000),
     "tasks.page by a tag": (lambda c, tx: tasks.page(tx, Selection(tag="x"), 0, 51), 21_000),
     "tasks.page of those whose last run asks": (lambda c, tx: tasks.page(tx, ASKING, 0, 51), 21_000),
+    "pulse.pulse": (lambda c, tx: pulse.pulse(tx), 5 * BUSY),
 }
 every_hot_query = pytest.mark.parametrize("name", HOT)
 

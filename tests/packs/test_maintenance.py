@@ -19,6 +19,7 @@ from sqlalchemy import inspect, make_url
 
 from config import get_settings
 from core.outcome import AgentError, ErrorKind
+from packs import schema
 from packs.trading import backup, log_archive
 from packs.trading import maintenance_tasks as tasks
 from packs.trading.backup import BackupFault
@@ -56,6 +57,15 @@ def fill(ledger: Ledger) -> None:
     ledger.add_run(task_id=task)
     ledger.sql("INSERT INTO notify_channel (name, url) VALUES ('hidden', 'sealed')")
     add_bars(ledger, "600519", {date(2025, 1, 17): 1688.5, date(2025, 1, 20): 1700.25})
+
+
+def add_assistant(ledger: Ledger) -> None:
+    """The other pack's tables as well, one of its limits, and what the audit says of it."""
+    schema.upgrade(ledger.engine, "assistant")
+    ledger.sql("DELETE FROM agent_limit")
+    ledger.sql("DELETE FROM audit_log")
+    ledger.sql("INSERT INTO agent_limit (endpoint, agent, requests_per_minute) VALUES ('celery', 'answers', 7)")
+    assert ledger.value("SELECT count(*) FROM audit_log") == 1
 
 
 def add_bars(ledger: Ledger, symbol: str, closes: dict[date, float]) -> None:
@@ -102,6 +112,7 @@ def empty_twin(ledger: Ledger, mariadb: MariaDBServer, tmp_path: Path) -> Iterat
 
 
 def test_a_backup_brings_every_row_back(ledger: Ledger, mariadb: MariaDBServer, tmp_path: Path) -> None:
+    add_assistant(ledger)
     fill(ledger)
 
     result = tasks.backup_database()
@@ -206,10 +217,13 @@ def test_a_damaged_or_unfinished_backup_is_never_restored(ledger: Ledger, tmp_pa
 
 
 @on_servers
-def test_a_restoration_that_stops_in_the_middle_leaves_the_database_empty(
+def test_a_restoration_that_stops_in_the_middle_leaves_the_database_empty_for_the_next(
     ledger: Ledger, mariadb: MariaDBServer, tmp_path: Path
 ) -> None:
+    add_assistant(ledger)
     fill(ledger)
+    before = content(ledger)
+    sound = backup.back_up(ledger.engine, tmp_path, NOW, "run-00000001")
     made = backup.back_up(ledger.engine, tmp_path, NOW, "run-00000000")
     rows = gzip.decompress(made.path.read_bytes()).removesuffix(b"\n")
     made.path.write_bytes(gzip.compress(rows + b"\nINSERT INTO nowhere VALUES (1);\n-- Dump completed\n"))
@@ -221,6 +235,10 @@ def test_a_restoration_that_stops_in_the_middle_leaves_the_database_empty(
 
         assert twin.value("SELECT count(*) FROM periodic_task") == 0
         assert twin.value("SELECT count(*) FROM trading_bar") == 0
+        assert twin.value("SELECT count(*) FROM agent_limit") > 1, "the packs' own limits are there, and audited"
+        assert twin.value("SELECT count(*) FROM audit_log") == twin.value("SELECT count(*) FROM agent_limit")
+        backup.restore(sound.path, twin.engine)
+        assert content(twin) == before
 
 
 @on_servers
@@ -230,11 +248,18 @@ def test_a_database_that_somebody_set_up_is_not_overwritten(
     made = backup.back_up(ledger.engine, tmp_path, NOW, "run-00000000")
 
     with empty_twin(ledger, mariadb, tmp_path) as twin:
+        limit = "INSERT INTO agent_limit (endpoint, agent, requests_per_minute) VALUES ('mine', 'answers', 7)"
         twin.sql("INSERT INTO agent_endpoint (name, provider, base_url) VALUES ('mine', 'dify', 'http://x')")
-        with pytest.raises(BackupFault, match="there are rows in agent_endpoint"):
+        twin.sql(limit)
+        with pytest.raises(BackupFault, match="there are rows in agent_endpoint, agent_limit, audit_log"):
+            backup.restore(made.path, twin.engine)
+        twin.sql("DELETE FROM agent_endpoint")
+        twin.sql("DELETE FROM audit_log")
+        with pytest.raises(BackupFault, match="there are rows in agent_limit;"):
             backup.restore(made.path, twin.engine)
 
-        assert twin.value("SELECT name FROM agent_endpoint") == "mine"
+        assert twin.value("SELECT endpoint FROM agent_limit") == "mine"
+        assert not inspect(twin.engine).has_table("trading_bar"), "it was changed before it was looked at"
 
 
 @on_sqlite

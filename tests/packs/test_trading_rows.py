@@ -93,6 +93,7 @@ def stack(
         schema.upgrade(running.engine, "trading")
         for _ in install(running.engine, "trading"):
             pass
+        running.sql("UPDATE periodic_task SET crontab = '0 0 1 1 *', calendar = NULL")  # they run when asked
         running.sql(
             "INSERT INTO agent_endpoint (name, provider, base_url, credential_env) "
             "VALUES ('deepseek', 'openai_chat', :url, 'DEEPSEEK_API_KEY')",

@@ -2,7 +2,7 @@
 
 import json
 from datetime import UTC, datetime
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import pytest
@@ -189,8 +189,8 @@ def test_a_text_of_thousands_of_wrong_keys_fits_into_config_error() -> None:
 
 
 def test_a_thousand_rows_with_the_same_mistakes_are_told_in_no_time() -> None:
-    started = perf_counter()
+    started = process_time()
     for _ in range(1000):
         what_is_wrong(row(timezone="Mars/Olympos", crontab="61 * * * *", task_extra_config="{"), AROUND)
 
-    assert perf_counter() - started < 1
+    assert process_time() - started < 1

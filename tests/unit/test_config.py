@@ -79,6 +79,13 @@ def test_the_environment_goes_before_the_file(load: Load, tmp_path: Path) -> Non
     assert (settings.api_port, settings.flower_port) == (9000, 9002)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_an_empty_value_of_the_environment_hides_that_of_the_file(load: Load, tmp_path: Path, name: str) -> None:
+    (tmp_path / ".env").write_text(f"{name}=7\n{name}_FILE=none\n")
+
+    assert load(**{name: "", f"{name}_FILE": ""}) == Settings(_env_file=None)
+
+
 def test_settings_cannot_be_changed_afterwards(load: Load) -> None:
     with pytest.raises(ValueError, match="frozen"):
         load().api_port = 1  # type: ignore[misc]

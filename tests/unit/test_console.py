@@ -1,6 +1,7 @@
 """The console's words, files and templates; what it makes of times and runs."""
 
 import json
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from fastapi.routing import APIRoute
+from jinja2 import TemplateNotFound
 
 from api.access import Role
 from core.lifecycle import State
@@ -142,6 +144,28 @@ def test_every_template_can_be_read() -> None:
 
     for name in environment.list_templates():
         environment.get_template(name)
+
+
+@pytest.mark.parametrize("is_rendered_before", [True, False])
+def test_templates_that_change_after_the_start_are_not_rendered(tmp_path: Path, is_rendered_before: bool) -> None:
+    page, piece, added = (tmp_path / name for name in ("tasks/page.html", "_piece.html", "added.html"))
+    page.parent.mkdir()
+    page.write_text("{% include '_piece.html' %}")
+    piece.write_text("表 {{ known }}")
+    (tmp_path / "._piece.html.swp").write_bytes(b"\xff of an editor")
+    environment = Templates(folder=tmp_path)._environment
+    if is_rendered_before:
+        environment.get_template("tasks/page.html").render(known=1)
+
+    for file in (page, piece, added):  # as the next version has them
+        file.write_text("{{ unknown_to_this_version }}")
+        os.utime(file, (1, 1))
+    old = environment.get_template("tasks/page.html").render(known=1)
+    page.unlink()
+
+    assert old == environment.get_template("tasks/page.html").render(known=1) == "表 1"
+    with pytest.raises(TemplateNotFound, match=r"added\.html"):
+        environment.get_template("added.html")
 
 
 @pytest.mark.parametrize(

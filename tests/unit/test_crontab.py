@@ -1,7 +1,7 @@
 """The crontab column: what each field means, what is refused, and in which words."""
 
 from datetime import UTC, datetime, timedelta
-from time import perf_counter
+from time import process_time
 
 import pytest
 
@@ -191,13 +191,13 @@ RARE = ["0 0 29 2 */7", "0 0 * 2 MON#5", "59 59 23 31 12 *", "0 0 29 2 *", "0 0 
 @pytest.mark.parametrize("text", [*GARBAGE, *NEVER, *RARE, "1," * 120 + "1 * * * *"], ids=lambda text: text[:20])
 def test_no_expression_takes_long_to_read_and_to_search_both_ways(text: str) -> None:
     def read_and_search(round_: int) -> float:
-        started = perf_counter()
+        started = process_time()
         try:
             cron = parse_crontab(text, f"Etc/GMT-{round_}")  # a zone of its own: nothing is remembered
             cron.after(MONDAY)
             cron.latest(MONDAY)
         except CadenceError:
             pass
-        return perf_counter() - started
+        return process_time() - started
 
     assert min(read_and_search(round_) for round_ in range(1, 4)) < 0.05

@@ -2,6 +2,7 @@ import io
 import logging
 import re
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -170,11 +171,11 @@ class TestRedact:
 
     @pytest.mark.parametrize("text", ["://a:" * 20_000, "token " * 50_000, "api_key" + " " * 100_000, "a" * 1_000_000])
     def test_a_hostile_text_costs_little(self, text: str) -> None:
-        started = datetime.now(UTC)
+        started = time.process_time()
 
         redact(text)
 
-        assert (datetime.now(UTC) - started).total_seconds() < 2
+        assert time.process_time() - started < 2
 
     def test_hides_the_values_of_secret_settings(self, settled: pytest.MonkeyPatch) -> None:
         settled.setenv("AGENT_API_KEY", 'app-Zq"9/x+y')

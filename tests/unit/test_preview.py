@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from time import process_time
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -9,7 +10,7 @@ import pytest
 
 from core.arming import Surroundings, cadence_of, what_is_wrong
 from core.calendars import Overrides
-from core.preview import LOOKED_AT, MAX_FIRES, Fire, LeftOut, Preview, preview
+from core.preview import LOOKED_AT, MAX_FIRES, TOO_LONG, Fire, LeftOut, Preview, preview
 from tests.unit.rows import AROUND, NOW, QUEUES, row
 
 NEW_YORK = "America/New_York"
@@ -238,3 +239,49 @@ def test_the_work_is_bounded_however_sparse_or_dense_the_rule(columns: dict[str,
 
 def test_no_more_fires_are_named_than_the_bound() -> None:
     assert len(look(count=10 * MAX_FIRES, interval_seconds=1).fires) == MAX_FIRES
+
+
+# -- rules that are hard to search ------------------------------------------------------------------
+
+HOURS, MINUTES = ",".join(map(str, range(24))), ",".join(map(str, range(60)))
+EVERY_SECOND = f"BYHOUR={HOURS};BYMINUTE={MINUTES};BYSECOND={MINUTES}"
+MOST_SECONDS = 5.0  # of the processor; without a bound the first two take 20 and 30
+HARD: dict[str, dict[str, Any]] = {
+    "every second of a year": {"rrule": f"FREQ=YEARLY;BYDAY=MO,TU,WE,TH,FR,SA,SU;{EVERY_SECOND}"},
+    "each second of days that are closed": {"rrule": f"FREQ=WEEKLY;BYDAY=SU;{EVERY_SECOND}", "calendar": "XSHG"},
+    "one second of a year": {"rrule": f"FREQ=YEARLY;{EVERY_SECOND};BYSETPOS=-1", "calendar": "XSHG"},
+    "never open": {"rrule": "FREQ=MINUTELY;BYDAY=SU;BYHOUR=3;BYMINUTE=7", "calendar": "XSHG", "jitter_seconds": 3600},
+    "29 February under a calendar": {"crontab": "0 0 29 2 *", "calendar": "XSHG", "jitter_seconds": 86400},
+    "a thousand that are left out": {
+        "rrule": f"DTSTART:{NOW:%Y%m%d}T000000\nRRULE:FREQ=MINUTELY;BYHOUR=3;BYMINUTE=7\nEXDATE:"
+        + ",".join(f"{NOW + timedelta(days=day):%Y%m%dT030700}" for day in range(3000)),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("columns", HARD.values(), ids=HARD)
+def test_a_search_that_is_hard_ends_all_the_same(columns: dict[str, Any]) -> None:
+    began = process_time()
+
+    found = look(count=100, **columns)
+
+    assert process_time() - began < MOST_SECONDS
+    assert found.fires or found.problems
+    assert len(found.fires) in (0, 100) or found.ended or found.warnings[0] == TOO_LONG
+
+
+def test_what_was_found_before_the_search_became_too_long_is_shown() -> None:
+    rule = "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=29;BYDAY=SA"
+
+    found = look(count=100, rrule=rule, calendar="XSHG", calendar_roll="next")
+
+    assert [fire.moment.year for fire in found.fires[:3]] == [2048, 2076, 2116]
+    assert (found.problems, found.ended, found.warnings[0]) == ([], None, TOO_LONG)
+
+
+def test_a_year_by_the_minute_is_searched_to_its_last_day() -> None:
+    every_minute = f"FREQ=YEARLY;BYDAY=MO,TU,WE,TH,FR,SA,SU;BYHOUR={HOURS};BYMINUTE={MINUTES}"
+
+    found = look("2028-12-31 15:57", 4, rrule=every_minute, timezone="Asia/Shanghai")
+
+    assert local(found) == ["12-31 23:57", "12-31 23:58", "12-31 23:59", "01-01 00:00"]

@@ -85,3 +85,17 @@ def test_a_key_that_an_endpoint_names_may_stand_in_a_file(monkeypatch: pytest.Mo
     monkeypatch.setenv("DIFY_API_KEY_FILE", str(secret.with_name("none")))
     with pytest.raises(ValueError, match="DIFY_API_KEY_FILE: its file cannot be read"):
         read_credential("DIFY_API_KEY")
+
+    monkeypatch.setenv("DIFY_API_KEY", "p@ss")
+    with pytest.raises(ValueError, match="DIFY_API_KEY and DIFY_API_KEY_FILE are both set"):
+        read_credential("DIFY_API_KEY")
+
+
+def test_an_empty_key_of_the_environment_hides_that_of_the_env_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("DIFY_API_KEY=p@ss\n")
+    assert read_credential("DIFY_API_KEY") == "p@ss"
+
+    monkeypatch.setenv("DIFY_API_KEY", "")
+    assert read_credential("DIFY_API_KEY") == ""

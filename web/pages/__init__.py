@@ -3,6 +3,8 @@
 from web.pages import (
     audit,
     budgets,
+    channels,
+    endpoint_agents,
     endpoints,
     load,
     overview,
@@ -13,6 +15,7 @@ from web.pages import (
     task,
     task_bulk,
     task_form,
+    task_trial,
     tasks,
     users,
     why,
@@ -23,10 +26,11 @@ from web.pages import (
 #: In the order of the navigation.
 PAGES = (
     overview.PAGE, tasks.PAGE, runs.PAGE, load.PAGE, endpoints.PAGE, queues.PAGE, workers.PAGE, budgets.PAGE,
-    audit.PAGE, users.PAGE,
+    channels.PAGE, audit.PAGE, users.PAGE,
 )  # fmt: skip
 ROUTERS = (
-    overview.router, tasks.router, task_bulk.router, task_form.router, task.router,
+    overview.router, tasks.router, task_bulk.router, task_form.router, task_trial.router, task.router,
     runs.router, runs_compare.router, runs_detail.router, load.router, endpoints.router, queues.router,
-    workers.router, budgets.router, audit.router, users.router, words.router, why.router,
+    endpoint_agents.router, workers.router, budgets.router, channels.router, audit.router, users.router,
+    words.router, why.router,
 )  # fmt: skip

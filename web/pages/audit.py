@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
+from urllib.parse import parse_qs, urlsplit
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
@@ -16,6 +17,8 @@ PAGE: Final = Page("audit", "/audit", "a", "scroll-text")
 KINDS: Final = (
     "task", "run", "hold", "endpoint", "budget", "calendar_day", "channel", "queue", "user", "token", "session",
 )  # fmt: skip
+
+SHOWN: Final = 2000  # characters of a value; /api/v2/audit has it whole
 
 router = APIRouter()
 
@@ -36,7 +39,7 @@ def show_audit(ours: Ours, request: Request, caller: Viewer, asked: Annotated[As
     found = list_changes(ours, caller, asked)
     target = request.headers.get("hx-target")
     piece = {"rows": "audit/_rows.html", "list": "audit/_list.html"}.get(target or "", "audit/page.html")
-    following = found.items[-1].id if found.next else None
+    following = parse_qs(urlsplit(found.next).query)["before"][0] if found.next else None
     return rendered(
         request,
         piece,
@@ -44,5 +47,13 @@ def show_audit(ours: Ours, request: Request, caller: Viewer, asked: Annotated[As
         entries=found.items,
         following=following,
         is_more=target == "rows",
+        shown=_shown,
         kinds=KINDS,
     )
+
+
+def _shown(values: Any, name: str) -> str:
+    """Write one of the values of before or after, cut where it is long."""
+    value = values.get(name) if isinstance(values, dict) else None
+    text = "" if value is None else str(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

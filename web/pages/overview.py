@@ -1,10 +1,14 @@
 """`/overview`: what is wrong first, then how the whole goes. A piece of it is fetched anew while somebody looks."""
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import HTMLResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 
 from api.access import Viewer
@@ -14,8 +18,10 @@ from api.services import Ours, Services
 from core.lifecycle import State
 from store import outcomes
 from store.database import autocommit, read_clock
+from store.pulse import pulse
 from web.lately import Lately
 from web.outcome_history import OutcomeHistory, Stretch
+from web.pulse import MOST_WATCHERS, Pulse
 from web.rendering import Page, rendered
 from web.standing import matters, pace
 
@@ -58,6 +64,28 @@ async def live(ours: Ours, request: Request, _: Viewer) -> HTMLResponse:
     return await _shown(ours, request, "overview/_live.html")
 
 
+def _watchable(request: Request) -> Pulse:
+    """Refuse before the answer begins, which can be no error any more then; the page asks by itself instead."""
+    beating: Pulse = request.app.state.pulse
+    if beating.is_full:
+        raise HTTPException(503, f"{MOST_WATCHERS} pages are told of changes already.", {"Retry-After": "30"})
+    return beating
+
+
+@router.get(PAGE.path + "/events", response_class=EventSourceResponse)
+async def events(_: Viewer, beating: Annotated[Pulse, Depends(_watchable)]) -> AsyncIterator[ServerSentEvent]:
+    """Tell after each change, in an event `change`, that the page is an old one."""
+    async with aclosing(beating.follow()) as changes:
+        async for state in changes:
+            yield ServerSentEvent(event="change", raw_data=state)
+
+
+def felt(engine: Engine) -> str:
+    """Look whether anything has happened that the page shows."""
+    with autocommit(engine) as connection:
+        return pulse(connection)
+
+
 async def _shown(ours: Services, request: Request, template: str) -> HTMLResponse:
     checks = await ours.readiness.checks()
     return await run_in_threadpool(_look, ours, request, template, checks)
@@ -65,6 +93,8 @@ async def _shown(ours: Services, request: Request, template: str) -> HTMLRespons
 
 def _look(ours: Services, request: Request, template: str, checks: list[Check]) -> HTMLResponse:
     history: OutcomeHistory = request.app.state.outcome_history
+    beating: Pulse = request.app.state.pulse
+    heard = beating.told  # before the look: what changes during it is told again
     queues: Lately[Queues] = request.app.state.queues
     with autocommit(ours.engine) as connection:
         now = read_clock(connection)
@@ -87,6 +117,7 @@ def _look(ours: Services, request: Request, template: str, checks: list[Check]) 
         hour=total(stretches[-2:]),
         day=total(stretches),
         chart=asdict(_chart(stretches)),
+        heard=heard,
     )
 
 

@@ -8,12 +8,14 @@ from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
+from sqlalchemy import Connection
 
 from api.access import Viewer
 from api.runs import count_by_facet, latest_runs
 from api.services import Ours
 from core.lifecycle import Origin, State
 from core.outcome import ErrorKind
+from store import tasks
 from store.database import autocommit, read_clock
 from store.run_search import created_at
 from web.pages.runs_asked import OWN_SPAN, PAGE_SIZE, SPANS, RunsAsked
@@ -41,9 +43,9 @@ class Older:
 def runs(ours: Ours, request: Request, _: Viewer, asked: Annotated[RunsAsked, Query()]) -> HTMLResponse:
     """Show a page of runs."""
     with autocommit(ours.engine) as connection:
-        now = read_clock(connection)
+        now, named = read_clock(connection), _named(connection, asked)
     zone = ZoneInfo(ours.settings.timezone)
-    found = latest_runs(ours, asked.page(now, zone))
+    found = latest_runs(ours, asked.page(now, zone, named))
     before = parse_qs(urlsplit(found.next).query)["before"][0] if found.next else None
     older = Older(before, created_at(before)) if before else None
     if request.headers.get("hx-target") == "older":
@@ -57,6 +59,7 @@ def runs(ours: Ours, request: Request, _: Viewer, asked: Annotated[RunsAsked, Qu
         runs=found.items,
         older=older,
         asked=asked,
+        named=named,
         full_page=PAGE_SIZE,
         facets=None,
         states=STATES,
@@ -71,7 +74,13 @@ def runs(ours: Ours, request: Request, _: Viewer, asked: Annotated[RunsAsked, Qu
 def facets(ours: Ours, request: Request, _: Viewer, asked: Annotated[RunsAsked, Query()]) -> HTMLResponse:
     """Count the states beside the one that is asked for; apart from the page, which does not wait for it."""
     with autocommit(ours.engine) as connection:
-        now = read_clock(connection)
-    wanted = asked.filter(now, ZoneInfo(ours.settings.timezone)).model_copy(update={"state": []})
+        now, named = read_clock(connection), _named(connection, asked)
+    wanted = asked.filter(now, ZoneInfo(ours.settings.timezone), named).model_copy(update={"state": []})
     counted = count_by_facet(ours, wanted)
     return rendered(request, "runs/_facets.html", now=now, facets=counted, states=STATES, asked=asked)
+
+
+def _named(connection: Connection, asked: RunsAsked) -> int | None:
+    """Find the task whose runs are meant by a name; None: a deleted one's, or runs of no task."""
+    row = tasks.by_name(connection, asked.task) if asked.task is not None and asked.names_a_task else None
+    return None if row is None else int(row.id)

@@ -42,6 +42,8 @@ class RunsAsked(BaseModel):
     state: Annotated[list[State], Field(max_length=len(State))] = []
     task: Annotated[str | None, Field(max_length=200), Blank] = None
     task_id: Annotated[int | None, Field(ge=0, le=LARGEST_ID), Blank] = None
+    by: Annotated[Literal["name"] | None, Blank] = None
+    """Go by the name that each run has, though a task has it now."""
     origin: Annotated[Origin | None, Blank] = None
     queue: Annotated[QueueName | None, Blank] = None
     error_kind: Annotated[ErrorKind | None, Blank] = None
@@ -53,18 +55,26 @@ class RunsAsked(BaseModel):
     @property
     def asks_anything(self) -> bool:
         """True where not every run is meant."""
-        return bool(_set_fields(self) - {"before"})
+        return bool(_set_fields(self) - {"before", "by"})
 
-    def filter(self, now: datetime, zone: ZoneInfo) -> RunFilter:
-        """Say it in the API's words; times without an offset are those of the zone's clocks."""
+    @property
+    def names_a_task(self) -> bool:
+        """True where the task that has this name now is meant, if there is one."""
+        return self.task is not None and self.task_id is None and self.by is None
+
+    def filter(self, now: datetime, zone: ZoneInfo, named: int | None = None) -> RunFilter:
+        """Say it in the API's words; times without an offset are those of the zone's clocks.
+
+        `named` is the task that has the name: its runs are found by an index, a name is looked for run by run.
+        """
         if self.span == OWN_SPAN:
             since, until = _instant(self.first, zone), _instant(self.last, zone)
         else:
             since, until = (now - SPANS[self.span] if self.span else None), None
         return RunFilter(
             state=self.state,
-            task=self.task,
-            task_id=self.task_id,
+            task=self.task if named is None else None,
+            task_id=self.task_id if named is None else named,
             origin=self.origin,
             queue=self.queue,
             error_kind=self.error_kind,
@@ -77,9 +87,9 @@ class RunsAsked(BaseModel):
         wall = moment.astimezone(zone) if moment is not None and moment.tzinfo is not None else moment
         return wall.strftime("%Y-%m-%dT%H:%M") if wall is not None else ""
 
-    def page(self, now: datetime, zone: ZoneInfo) -> RunPage:
+    def page(self, now: datetime, zone: ZoneInfo, named: int | None = None) -> RunPage:
         """Say which page of the API's answer is meant."""
-        return RunPage(**self.filter(now, zone).model_dump(), limit=PAGE_SIZE, before=self.before)
+        return RunPage(**self.filter(now, zone, named).model_dump(), limit=PAGE_SIZE, before=self.before)
 
     def address(self, path: str, **changed: Any) -> str:
         """Write the address of the same question with some of it changed; None takes it away."""

@@ -138,32 +138,40 @@
   });
   document.body.addEventListener("console:close", () => { for (const dialog of $$("dialog[open]")) dialog.close(); });
 
-  // -- pieces that are fetched anew: data-every="seconds", or data-stream="address" of server-sent events
+  // -- pieces that are fetched anew: data-every="seconds", and sooner where data-stream="address" tells of a change by
+  // server-sent events. While such a stream is open the clock only catches what it would miss.
+  const QUIET = 60, AGAIN = 30; // seconds
   const streams = new Map();
-  const refresh = (element) => htmx.trigger(element, "console:refresh");
+  function refresh(piece) {
+    const told = streams.get(piece)?.readyState === EventSource.OPEN;
+    piece.nextRefresh = Date.now() + 1000 * (told ? QUIET : piece.dataset.every);
+    htmx.trigger(piece, "console:refresh");
+  }
   function everySecond() {
     if (document.hidden) return;
     const now = Date.now();
     for (const piece of $$("[data-every]")) {
       piece.nextRefresh ??= now + 1000 * piece.dataset.every;
-      if (now < piece.nextRefresh) continue;
-      piece.nextRefresh = now + 1000 * piece.dataset.every;
-      refresh(piece);
+      if (now >= piece.nextRefresh) refresh(piece);
     }
-    for (const [piece, source] of streams) if (!piece.isConnected) { source.close(); streams.delete(piece); }
-    for (const piece of $$("[data-stream]")) if (!streams.has(piece)) listen(piece);
+    for (const [piece, source] of streams) if (!piece.isConnected || !piece.dataset.every) { source.close(); streams.delete(piece); }
+    for (const piece of $$("[data-every][data-stream]")) if (!streams.has(piece) && now >= (piece.nextStream ?? 0)) listen(piece);
   }
   function listen(piece) {
     const source = new EventSource(piece.dataset.stream);
     streams.set(piece, source);
-    const first = { seen: false };
-    const event = piece.dataset.event || "run";
-    source.addEventListener(event, (message) => {
-      piece.dispatchEvent(new CustomEvent("console:event", { detail: message.data, bubbles: true }));
-      if (first.seen) refresh(piece); // the first one says what the page shows already
-      first.seen = true;
+    source.addEventListener("open", () => { piece.nextRefresh = Date.now() + 1000 * QUIET; });
+    source.addEventListener(piece.dataset.event, ({ data }) => {
+      if (data === piece.dataset.heard) return; // the page shows that already
+      piece.dataset.heard = data;
+      refresh(piece);
     });
-    source.addEventListener("end", () => { source.close(); streams.delete(piece); delete piece.dataset.stream; refresh(piece); });
+    source.addEventListener("error", () => { // the clock takes over; a stream that was refused is asked for again later
+      piece.nextRefresh = Math.min(piece.nextRefresh, Date.now() + 1000 * piece.dataset.every);
+      if (source.readyState !== EventSource.CLOSED) return;
+      streams.delete(piece);
+      piece.nextStream = Date.now() + 1000 * AGAIN;
+    });
   }
   setInterval(everySecond, 1000);
   everySecond();
@@ -173,7 +181,8 @@
       streams.clear();
       return;
     }
-    for (const piece of $$("[data-every], [data-stream]")) refresh(piece);
+    for (const piece of $$("[data-every]")) refresh(piece);
+    everySecond();
     tick();
   });
 
@@ -208,7 +217,18 @@
     $("[data-menu]")?.setAttribute("aria-expanded", String(open));
   }
 
-  // -- keys
+  // -- keys; who speaks to the machine, or hits keys unmeant, switches the single ones off in this browser (WCAG 2.1.4)
+  const KEYS = "agent_scheduler_keys";
+  const areKeysOff = () => { try { return localStorage.getItem(KEYS) === "off"; } catch { return false; } };
+  function showKeys() {
+    document.documentElement.toggleAttribute("data-keys-off", areKeysOff());
+    $("[data-keys-switch]").checked = !areKeysOff();
+  }
+  $("[data-keys-switch]")?.addEventListener("change", ({ target }) => {
+    try { localStorage.setItem(KEYS, target.checked ? "on" : "off"); } catch { toast({ text: words.failed, kind: "bad" }); }
+    showKeys();
+  });
+  if ($("[data-keys-switch]")) showKeys();
   let afterG = 0;
   const rows = () => $$("tbody[data-rows] > tr");
   function move(step) {
@@ -233,7 +253,7 @@
       event.target.blur();
       return;
     }
-    if (typing || event.ctrlKey || event.metaKey || event.altKey || $("dialog[open]")) return;
+    if (typing || event.ctrlKey || event.metaKey || event.altKey || $("dialog[open]") || areKeysOff()) return;
     if (Date.now() - afterG < 1500) { afterG = 0; event.preventDefault(); go(event.key); return; }
     const current = () => $("tbody[data-rows] > tr.current");
     const acts = {

@@ -6,9 +6,10 @@
   const given = config.value;
   const wrong = form.querySelector('[data-error-for="task_extra_config"]');
 
+  const trial = form.querySelector("[data-trial]");
   function judge() {
     try {
-      JSON.parse(config.value);
+      trial.hidden = JSON.parse(config.value)?.task_type === "celery"; // that one runs in a worker, not from here
       wrong.textContent = "";
     } catch (error) {
       wrong.textContent = error.message;

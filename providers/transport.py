@@ -67,9 +67,8 @@ class GuardedTransport(httpx.AsyncBaseTransport):
             middlewares=(_never_again,),
             max_line_size=HEADER_BYTES,
             max_field_size=HEADER_BYTES,
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=timeout.get("connect"), sock_read=timeout.get("read")
-            ),
+            # `connect` for all addresses together: aiohttp gives each of them `sock_connect`, one after the other
+            timeout=aiohttp.ClientTimeout(total=None, connect=timeout.get("connect"), sock_read=timeout.get("read")),
         )
         try:
             answer = await _sent(session, request, timeout.get("write"))
@@ -210,7 +209,7 @@ def _translated(error: Exception) -> httpx.TransportError | httpx.InvalidURL:
         case aiohttp.ClientPayloadError():
             return httpx.RemoteProtocolError("it closed the connection before the whole answer")
         case aiohttp.ClientResponseError() | HttpProcessingError():
-            return httpx.RemoteProtocolError(error.message)
+            return httpx.RemoteProtocolError(error.message.partition(":")[0])  # then it quotes what was read
         case OSError():
             return httpx.ReadError(error.strerror or "")
         case _:

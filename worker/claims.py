@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any, Final, TypeAlias
 
 from celery import Celery
+from celery.exceptions import Reject
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -15,7 +16,7 @@ import attempts
 from core.lifecycle import State
 from core.task_config import AnyConfig, readable_config
 from store import run_batches, runs
-from store.database import AnyRow, autocommit, is_contention, is_refused, transaction
+from store.database import AnyRow, autocommit, is_contention, is_refused
 from store.runs import Claim
 from worker.crowd import ALONE, Carried
 from worker.runtime import LEDGER_PAUSE, WorkerRuntime
@@ -32,7 +33,8 @@ Written: TypeAlias = tuple[str, int] | None
 def claim(worker: WorkerRuntime, app: Celery, run_id: str) -> Claim | None:
     """Take the run if it is ready, may start and nobody has it. None: drop the message; if it waits it is sent again.
 
-    While the ledger is away this waits ten seconds; longer only where the run may be ours already.
+    While the ledger is away this waits ten seconds; longer only where the run may be ours already. Raises Reject where
+    this process is to end: nothing is claimed that is given back at once.
     """
     return worker.claiming.do(run_id, partial(_claim_together, worker), partial(_claim_alone, worker, app, run_id))
 
@@ -47,18 +49,16 @@ def _claim_alone(worker: WorkerRuntime, app: Celery, run_id: str, written: Writt
                 row = runs.read(connection, run_id)
                 if row is None:
                     return None
-                if row.state == State.STARTED and written == (row.worker, row.attempt):
+                if written is not None and _is(row, written):
                     return _claimed(worker, row, *written)
-                if row.state == State.REVOKED:
-                    note_cancel(connection, row)
-                if row.state not in runs.TO_STARTED or row.ready_at is None or row.ready_at > row.now:
-                    return None
-                if not worker.owns_lease():
+                if not _may_be_taken(worker, connection, row):
                     return None
                 trying = (worker.worker, row.attempt + 1)
-                if not becomes_ours(worker, app, connection, row, trying[0]):
+                if becomes_ours(worker, app, connection, row, trying[0]):
+                    return _claimed(worker, row, *trying)
+                if written is None or not _is(runs.read(connection, run_id), written):
                     return None
-                return _claimed(worker, row, *trying)
+                return _claimed(worker, row, *written)  # the commit of an earlier try came first
         except SQLAlchemyError as error:
             # A try that wrote nothing says nothing of one before: its commit may be what holds the row now.
             written = written if _wrote_nothing(error) else trying or written
@@ -66,6 +66,20 @@ def _claim_alone(worker: WorkerRuntime, app: Celery, run_id: str, written: Writt
             if (written is None and monotonic() > give_up_at) or not worker.wait_for_ledger(pause):
                 return None
             pause = LEDGER_PAUSE
+
+
+def _may_be_taken(worker: WorkerRuntime, connection: Connection, row: AnyRow) -> bool:
+    if row.state == State.REVOKED:
+        note_cancel(connection, row)
+    if row.state not in runs.TO_STARTED or row.ready_at is None or row.ready_at > row.now:
+        return False
+    if worker.draining.is_set():
+        raise Reject("this worker is stopping", requeue=True)
+    return worker.owns_lease()
+
+
+def _is(row: AnyRow | None, written: tuple[str, int]) -> bool:
+    return row is not None and row.state == State.STARTED and (row.worker, row.attempt) == written
 
 
 def _wrote_nothing(error: SQLAlchemyError) -> bool:
@@ -94,9 +108,9 @@ def _claim_together(worker: WorkerRuntime, run_ids: Sequence[str]) -> Sequence[C
     """Claim what is ready, nobody holds and nothing is against; whatever takes more than that goes alone."""
     written: dict[str, Written] = {}
     try:
-        with transaction(worker.engine) as tx:
+        with run_batches.batch(worker.engine) as tx:
             free = [row for row in run_batches.lock_ready(tx, run_ids) if _is_plain(worker, tx, row)]
-            if not free or not worker.owns_lease():
+            if not free or worker.draining.is_set() or not worker.owns_lease():
                 return [ALONE] * len(run_ids)
             owner = worker.worker  # after the question: a lease that was lost and taken again has another id
             for (attempt, deadline), ids in _by_attempt(free).items():

@@ -14,7 +14,6 @@ from core.outcome import AgentError, AgentResult
 from core.task_config import readable_config
 from logger import run_prefix
 from store import run_batches
-from store.database import transaction
 from store.runs import Claim, Ending
 from worker.crowd import ALONE, Carried
 
@@ -42,7 +41,7 @@ def write_together(engine: Engine, ended: Sequence[Ended]) -> Sequence[Carried]:
         if run.id in runs and isinstance(outcome, AgentResult)
     }
     try:
-        with transaction(engine) as tx:
+        with run_batches.batch(engine) as tx:
             ours = _finish(tx, runs, endings)
             shown = _show(tx, ours)
     except SQLAlchemyError as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from core.outcome import AgentError, AgentRequest, ErrorKind
 from providers import http
 from providers.base import CallContext, Endpoint
 from providers.http import base_of, client_for, events, exchange, read
+from providers.transport import CONNECT_TRIES
 from tests.server_process import HOST, free_port
 
 SECRET = "tok-in-the-address"
@@ -235,6 +237,40 @@ def test_what_may_have_run_is_not_sent_again_whatever_its_method(method: str, ab
     asyncio.run(scene())
 
     assert len(heads) == 1
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"Set-Cookie: session=" + SECRET.encode() + b"x" * 70_000, b"Set-C\xc3\xa9: session=" + SECRET.encode()],
+    ids=["too long", "no name of a header"],
+)
+def test_a_header_that_cannot_be_read_is_not_quoted(head: bytes) -> None:
+    told = fault(said(answering(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n")))
+
+    assert told.kind is ErrorKind.OUTCOME_UNKNOWN
+    assert "session" not in told.message
+
+
+def test_a_name_with_many_addresses_is_given_no_more_time_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All take the connection and none answers the handshake: a dead balancer."""
+    monkeypatch.setattr(http, "CONNECT_SECONDS", 0.25)
+    addresses = [f"127.0.0.{number}" for number in range(1, 5)]
+
+    async def scene() -> str:
+        listening = [socket.create_server((address, port), backlog=20) for address in addresses]
+        try:
+            return await ask(f"https://many.example:{port}/", timeout=20)
+        finally:
+            for each in listening:
+                each.close()
+
+    port = free_port()
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    start = time.monotonic()
+
+    assert fault(scene()).kind is ErrorKind.CONNECT
+    assert time.monotonic() - start < 0.25 * (len(addresses) * CONNECT_TRIES - 1)
 
 
 def test_a_stream_that_is_left_in_the_middle_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from threading import Barrier
 from typing import Any
 
 import pytest
+from celery.exceptions import Reject
 from sqlalchemy import insert
 
 import attempts
@@ -285,7 +286,8 @@ def test_a_commit_that_still_hangs_while_its_run_is_tried_alone_is_found_later(
     hanging.begin()
     with hanging.cursor() as cursor:
         cursor.execute(
-            "UPDATE task_run SET state = 'STARTED', attempt = 1, worker = %s, started_at = UTC_TIMESTAMP(6) "
+            "UPDATE task_run SET state = 'STARTED', attempt = 1, worker = %s, started_at = UTC_TIMESTAMP(6), "
+            "deadline_at = UTC_TIMESTAMP(6) + INTERVAL 1 HOUR "
             "WHERE id = %s",
             (worker.worker, run_id),
         )
@@ -331,3 +333,16 @@ def test_a_host_that_vanishes_in_the_middle_does_not_hold_its_rows_for_hours(led
 
     assert during == ABANDONED_SECONDS
     assert after == usual  # a connection in the pool may be idle for longer than that
+
+
+def test_a_worker_that_is_told_to_stop_while_a_crowd_gathers_claims_nothing(
+    ledger: Ledger, worker: WorkerRuntime
+) -> None:
+    run_ids = entered(worker, *(ledger.add_run(State.QUEUED) for _ in range(2)))
+    worker.draining.set()
+
+    assert _claim_together(worker, run_ids) == [ALONE] * 2
+    with pytest.raises(Reject, match=r"stopping.*True"):
+        _claim_alone(worker, make_app(worker.settings), run_ids[0], None)
+
+    assert ledger.states() == {"QUEUED": 2}

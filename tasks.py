@@ -80,6 +80,7 @@ def _on_setup_logging(**_: Any) -> None:
 @worker_ready.connect
 def _on_worker_ready(sender: Any, **_: Any) -> None:
     """Take the lease, check the order in which queues will really be served, and watch that they are."""
+    collector.spare(NEW_OBJECTS)  # before the lease: who sees that may tell this worker something at once
     check_serving_order(sender.task_consumer.channel)
     consumed = tuple(sender.app.amqp.queues.consume_from)
     queues = [name for name in get_settings().queues if name in consumed]
@@ -87,7 +88,6 @@ def _on_worker_ready(sender: Any, **_: Any) -> None:
     # Celery's cold shutdown waits for the threads of the pool, which may wait for an agent for an hour.
     signal.signal(signal.SIGQUIT, lambda *_: worker.stop_now())
     ConsumerWatch(sender, queues, worker).start()
-    collector.spare(NEW_OBJECTS)
 
 
 def check_serving_order(channel: Any) -> None:

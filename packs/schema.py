@@ -4,7 +4,8 @@ Each tree has a version table of its own (`pack_schema_trading`), so that a pack
 ledger's schema taking notice. `python -m packs install` runs them. Safe to repeat.
 """
 
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -12,29 +13,43 @@ from alembic import command, context, op
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, inspect
+from sqlalchemy import Engine, func, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from packs import HERE
-from store.database import transaction
+from store.database import connect, transaction
 
 SHARED: Final = "shared"
-TRIES: Final = 5
-PAUSE: Final = 1.0  # seconds
+LOCK_NAME: Final = 64  # characters that MySQL takes
+PATIENCE: Final = 50  # seconds; below those that a connection waits for an answer
 
 
 def upgrade(engine: Engine, pack: str) -> None:
     """Bring the shared tables and those of a pack to the newest schema. Needs the right to CREATE."""
     for tree in (SHARED, pack):
-        for attempt in range(1, TRIES + 1):
-            if not _has_to_add(tree, engine):
-                break
-            try:
+        with _alone(engine):
+            if _has_to_add(tree, engine):
                 command.upgrade(_config(tree, engine), "head")
-            except SQLAlchemyError:  # another process does the same at this moment: its tables, its row are there
-                if attempt == TRIES:
-                    raise
-                time.sleep(PAUSE)
+
+
+@contextmanager
+def _alone(engine: Engine) -> Iterator[None]:
+    """Keep other processes from the same: two that enter the first version at once leave two, which is an error.
+
+    SQLite's transactions do; MySQL commits before each DDL statement. The server drops the lock with its session.
+    """
+    if engine.dialect.name == "sqlite":
+        yield
+        return
+    apart = connect(engine.url.render_as_string(hide_password=False), pool_size=1)  # theirs may have one only
+    try:
+        with apart.connect() as connection:
+            name = f"packs of {engine.url.database}"[:LOCK_NAME]
+            if connection.execute(select(func.get_lock(name, PATIENCE))).scalar_one() != 1:
+                raise SQLAlchemyError(f"another process has been at the packs' tables for {PATIENCE} s; try again")
+            yield
+    finally:
+        apart.dispose()
 
 
 def is_current(engine: Engine, pack: str) -> bool:

@@ -132,7 +132,7 @@ def test_the_overview_is_told_of_changes_rests_while_hidden_and_asks_by_itself_w
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     open_now = "() => streams.filter((each) => each.readyState === EventSource.OPEN).length"
-    page.wait_for_function(f"({open_now})() === 1", timeout=EXPECTED)
+    page.wait_for_function(f"{open_now} === 1", timeout=EXPECTED)
     page.evaluate("document.querySelector('[data-every]').dataset.every = '3600'")
     with page.expect_request("**/overview/live", timeout=EXPECTED):
         api.add_runs({"task_name": "told"})  # the stream says so: the clock would not for an hour
@@ -146,7 +146,7 @@ def test_the_overview_is_told_of_changes_rests_while_hidden_and_asks_by_itself_w
     open_while_hidden = page.evaluate(open_now)
     with page.expect_request("**/overview/live", timeout=EXPECTED):
         page.evaluate(SHOW)
-    page.wait_for_function(f"({open_now})() === 1", timeout=EXPECTED)
+    page.wait_for_function(f"{open_now} === 1", timeout=EXPECTED)
 
     assert (while_hidden, open_while_hidden) == ([], 0)
     assert visitor.complaints == []

@@ -71,11 +71,15 @@ def _claim_alone(worker: WorkerRuntime, app: Celery, run_id: str, written: Writt
 def _may_be_taken(worker: WorkerRuntime, connection: Connection, row: AnyRow) -> bool:
     if row.state == State.REVOKED:
         note_cancel(connection, row)
-    if row.state not in runs.TO_STARTED or row.ready_at is None or row.ready_at > row.now:
+    if not _is_ready(row):
         return False
     if worker.draining.is_set():
         raise Reject("this worker is stopping", requeue=True)
     return worker.owns_lease()
+
+
+def _is_ready(row: AnyRow) -> bool:
+    return row.state in runs.TO_STARTED and row.ready_at is not None and row.ready_at <= row.now
 
 
 def _is(row: AnyRow | None, written: tuple[str, int]) -> bool:
@@ -131,7 +135,7 @@ class NotAllTaken(Exception):
 
 
 def _is_plain(worker: WorkerRuntime, connection: Connection, row: AnyRow) -> bool:
-    if row.state not in runs.TO_STARTED or row.ready_at is None or row.ready_at > row.now:
+    if not _is_ready(row):
         return False
     config = readable_config(row.config)
     return (

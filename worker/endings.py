@@ -34,18 +34,13 @@ def write_together(engine: Engine, ended: Sequence[Ended]) -> Sequence[Carried]:
 
     Where the commit's reply is lost each is tried alone, and finds that its end stands there.
     """
-    runs = {run.id: run for run, outcome in ended if _is_plain(run, outcome)}
-    endings = {
-        run.id: attempts.answered(outcome)
-        for run, outcome in ended
-        if run.id in runs and isinstance(outcome, AgentResult)
-    }
+    endings = {run.id: ending for run, outcome in ended if (ending := _plain(run, outcome)) is not None}
     try:
         with run_batches.batch(engine) as tx:
-            ours = _finish(tx, runs, endings)
+            ours = _finish(tx, {run.id: run for run, _ in ended if run.id in endings}, endings)
             shown = _show(tx, ours)
     except SQLAlchemyError as error:
-        logger.warning("%d ends cannot be written together now: %s", len(runs), getattr(error, "orig", error))
+        logger.warning("%d ends cannot be written together now: %s", len(endings), getattr(error, "orig", error))
         return [ALONE] * len(ended)
     for run in ours:
         logger.info("%s %s after attempt %d", run_prefix(run.id, run.task_name), State.SUCCESS, run.attempt)
@@ -55,20 +50,21 @@ def write_together(engine: Engine, ended: Sequence[Ended]) -> Sequence[Carried]:
     return [_DONE if run.id in written else ALONE for run, _ in ended]
 
 
-def _is_plain(run: Claim, outcome: AgentResult | AgentError) -> bool:
-    """True for an answer that nobody is notified of, and that fits what it is sent as."""
+def _plain(run: Claim, outcome: AgentResult | AgentError) -> Ending | None:
+    """Make the end of an answer that nobody is notified of and that fits what it is sent as; None for any other."""
     if not isinstance(outcome, AgentResult) or outcome.status != "succeeded":
-        return False
+        return None
     config = readable_config(run.config)
     if config is None or config.notify:
-        return False
+        return None
     ending, usage = attempts.answered(outcome), outcome.usage
-    return (
+    fits = (
         sum(map(len, ending.texts())) <= MOST_CHARACTERS
         and all(number is None or abs(number) < BIGINT for number in (usage.input_tokens, usage.output_tokens))
         and (usage.cost is None or (math.isfinite(usage.cost) and abs(usage.cost) < MOST_COST))
         and (outcome.http_status is None or abs(outcome.http_status) < SMALLINT)
     )
+    return ending if fits else None
 
 
 def _finish(tx: Connection, claims: Mapping[str, Claim], endings: Mapping[str, Ending]) -> Sequence[Claim]:
